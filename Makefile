@@ -1,0 +1,86 @@
+# The whole of Scoreboard behind a few commands; `make` alone lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Read by the stack; `make run PORT=9000 DATA_DIR=/srv/scores` sets them like the environment does.
+PORT ?=
+DATA_DIR ?=
+SCOPE ?= scores:write
+ARGS ?=
+VENV ?= .venv
+# The first interpreter that is new enough; `make run PYTHON=/path/to/python3.12` picks another.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$each"; break; }; done)
+
+export DATA_DIR PORT
+
+BIN := $(VENV)/bin
+PACKAGES := models web worker deploy migrations
+
+.PHONY: help run test lint format token demo requirements clean
+
+help: ## list what make can do
+	@echo "Scoreboard: make <target>, where <target> is"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do \
+		printf '  %-14s %s\n' "$${name#  }" "$$what"; done
+
+run: $(VENV)/installed ## start the whole service here (PORT=8000, DATA_DIR=~/.local/share/scoreboard); Ctrl-C stops it
+	@exec $(BIN)/python -m deploy.local
+
+test: $(VENV)/installed-dev ## check everything: style, types, import rules, then all tests
+	@echo "== ruff: style and likely mistakes"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== mypy: types"
+	@$(BIN)/mypy $(PACKAGES)
+	@echo "== import-linter: who may import whom"
+	@$(BIN)/lint-imports --no-cache
+	@echo "== pytest: all tests, with their own PostgreSQL, Valkey, workers and sockets"
+	@exec $(BIN)/python -m pytest -q --durations=15 $(ARGS)
+
+lint: $(VENV)/installed-dev ## only the checks that run nothing: ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/installed-dev ## let ruff set the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+token: $(VENV)/installed ## print a service token of the running stack (SCOPE=scores:write)
+	@exec $(BIN)/flask --app web tokens create --scope $(SCOPE)
+
+demo: $(VENV)/installed ## let players play on the running stack (ARGS='--help' tells more)
+	@exec $(BIN)/flask --app web demo $(ARGS)
+
+requirements: ## pin requirements*.in anew, with hashes, for every Python we support (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --upgrade \
+		requirements.in --output-file requirements.txt
+	uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --upgrade \
+		requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## remove the virtual environment and what tools have cached (never your data)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: installing again happens only when the pinned requirements have changed.
+$(VENV)/installed: requirements.txt
+	@$(call install,requirements.txt)
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt
+	@$(call install,requirements-dev.txt)
+	@touch $@ $(VENV)/installed
+
+# A virtual environment that was left half made, or whose Python is gone, is made anew.
+define install
+if [ -z "$(PYTHON)" ]; then echo "Scoreboard needs Python 3.11 or newer: install it, or name one with PYTHON=/path/to/python3" >&2; exit 1; fi; \
+if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	echo "making $(VENV) with $$($(PYTHON) --version)"; \
+	$(PYTHON) -m venv --clear $(VENV) >/dev/null || { echo "Python's venv module is missing: install it (on Debian: python3-venv)" >&2; exit 1; }; \
+fi; \
+echo "installing $(1) (the first time takes a minute)"; \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $(1)
+endef

@@ -1,0 +1,1 @@
+"""Measurements, one file a question; run against a running stack."""

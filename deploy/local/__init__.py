@@ -1,0 +1,1 @@
+"""The one-command stack: embedded stores and every process of the Procfile under a supervisor."""

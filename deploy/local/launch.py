@@ -1,0 +1,48 @@
+"""Becomes one process of a stack: `python -m deploy.local.launch NAME`, as supervisord calls it at every (re)start."""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from deploy.local.processes import PROCESS_MARK, STACK_MARK, end, end_with_parent, marked
+
+FILES_WANTED: Final = 65_536  # a socket process holds thousands of connections; many shells allow 1,024 files
+QUICK_SECONDS: Final = 1.0  # a process that lived shorter than this …
+PAUSE_SECONDS: Final = 0.5  # … waits so long before the next try: no busy loop, and well below the 2 s to be back
+STARTS_KEPT: Final = 20
+
+
+def main(name: str) -> None:
+    """Clear what an earlier life of the process left, then turn into its command."""
+    stack = Path(os.environ[STACK_MARK])
+    parent = os.getppid()
+    end(marked(stack, name), patience_seconds=0)  # children of a killed parent: they would hold its port or its data
+    os.environ[PROCESS_MARK] = name
+    _note_start(stack / "run" / "starts" / name)
+    _allow_files()
+    end_with_parent(signal.SIGTERM, parent)
+    given = json.loads((stack / "run" / "commands.json").read_text("utf-8"))[name]
+    os.execvpe(given["arguments"][0], given["arguments"], {**os.environ, **given["environment"]})  # noqa: S606 - no shell on purpose
+
+
+def _note_start(path: Path) -> None:
+    """Write down the time of this start; the runner counts them to find a process that cannot start."""
+    starts = path.read_text("ascii").split() if path.exists() else []
+    if starts and time.time() - float(starts[-1]) < QUICK_SECONDS:
+        time.sleep(PAUSE_SECONDS)
+    path.write_text("\n".join([*starts[-STARTS_KEPT:], f"{time.time():.3f}"]) + "\n", "ascii")
+
+
+def _allow_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,55 @@
+"""The secrets of a stack: made once, at the first start, and kept with its data."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from deploy.local.errors import StackError
+
+KEY_BYTES: Final = 32  # AES-256 takes exactly these; HS256 at least these
+
+
+def load_or_make(path: Path) -> dict[str, str]:
+    """The secrets of this stack, in the shape Settings reads (name → value).
+
+    Raises:
+        StackError: when the file is there but cannot be read.
+    """
+    if not path.exists():
+        _write(path, _new())
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict) or "FLOWER_BASIC_AUTH" not in content:
+            raise ValueError("it holds no secrets")
+    except (OSError, ValueError) as error:
+        raise StackError(
+            f"{path} cannot be read ({error}): put it back from a backup; without it nobody's keys can be decrypted."
+        ) from error
+    path.chmod(0o600)
+    return {str(name): str(value) for name, value in content.items()}
+
+
+def write_private(path: Path, content: dict[str, str]) -> None:
+    """Write a JSON file that only its owner can read, whole or not at all."""
+    _write(path, content)
+
+
+def _new() -> dict[str, str]:
+    return {
+        "TOKEN_KEYS": f"first:{secrets.token_hex(KEY_BYTES)}",
+        "ENCRYPTION_KEYS": f"first:{secrets.token_hex(KEY_BYTES)}",
+        "FLOWER_BASIC_AUTH": f"scoreboard:{secrets.token_urlsafe(18)}",
+    }
+
+
+def _write(path: Path, content: dict[str, str]) -> None:
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,44 @@
+"""`python -m migrations upgrade|downgrade|current`: migrate the database that the settings name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from alembic import command
+from sqlalchemy.exc import OperationalError
+
+from migrations import schema
+from models.errors import SettingsInvalid
+from models.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    forward = actions.add_parser("upgrade", help="go forward, to the newest revision unless another is named")
+    forward.add_argument("revision", nargs="?", default="head")
+    back = actions.add_parser("downgrade", help="go back to a revision, or to `base` (empty)")
+    back.add_argument("revision")
+    actions.add_parser("current", help="show the database's revision")
+    options = parser.parse_args(arguments)
+    try:
+        database_url = Settings.from_env().database_url
+        if options.action == "upgrade":
+            schema.upgrade(database_url, options.revision)
+        elif options.action == "downgrade":
+            schema.downgrade(database_url, options.revision)
+        else:
+            command.current(schema.config(database_url), verbose=True)
+    except SettingsInvalid as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except OperationalError as error:
+        sys.stderr.write(f"The database cannot be reached: {error.orig}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

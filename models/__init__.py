@@ -1,0 +1,1 @@
+"""The domain and its stores; knows neither HTTP nor Celery."""

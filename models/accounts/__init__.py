@@ -1,0 +1,1 @@
+"""Who players are: users, tokens, revocation, signatures, keys."""

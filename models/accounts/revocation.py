@@ -1,0 +1,137 @@
+"""Keeps each process's replica of what Postgres says is revoked or blocked (I10).
+
+A check costs a look into a set: no round trip, no Redis. A replica that could not be renewed for a second is not
+believed: the check then asks Postgres itself, and refuses the request when that fails too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.accounts.tokens import Claims
+from models.errors import NotReady, TokenRevoked, UserBlocked
+
+#: Four looks a second keep "revoked everywhere within one second" with room for two that fail.
+POLL_SECONDS: Final = 0.25
+BELIEVED_SECONDS: Final = 1.0
+#: A revocation becomes visible at its commit, which may be later than its `revoked_at`; transactions here are
+#: bounded by the statement time-out of 5 s, so this overlap misses none.
+OVERLAP_SECONDS: Final = 30
+#: Everything is read anew this often, which also forgets what has expired.
+RELOAD_SECONDS: Final = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Revocations:
+    """The tokens, families and users that are refused."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tokens: set[str] = set()
+        self._blocked: set[str] = set()
+        self._read_at = float("-inf")
+        self._reloaded_at = float("-inf")
+        self._failed_at = float("-inf")
+        self._reading = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read once, then keep the replica fresh from a daemon thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._poll, name="revocations", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; checks go on by asking Postgres."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2 * POLL_SECONDS + 1)
+
+    def refuse_if_revoked(self, claims: Claims) -> None:
+        """Let a token pass that is neither revoked itself nor of a revoked family.
+
+        Raises:
+            TokenRevoked: it is.
+            NotReady: that cannot be known now; never fails open.
+        """
+        self._be_fresh()
+        if claims.jti in self._tokens or claims.family in self._tokens:
+            raise TokenRevoked
+
+    def refuse_if_blocked(self, user_id: str) -> None:
+        """Let a player pass who is not blocked.
+
+        Raises:
+            UserBlocked: this player is.
+            NotReady: that cannot be known now.
+        """
+        self._be_fresh()
+        if user_id in self._blocked:
+            raise UserBlocked
+
+    def renew(self) -> None:
+        """Read what changed from Postgres at once, as after a revocation of our own."""
+        with self._reading:
+            self._read()
+
+    def _be_fresh(self) -> None:
+        asked_at = time.monotonic()
+        if asked_at - self._read_at <= BELIEVED_SECONDS:
+            return
+        with self._reading:
+            if time.monotonic() - self._read_at <= BELIEVED_SECONDS:
+                return  # another request renewed it while we waited
+            if self._failed_at >= asked_at:  # or could not; then neither could we, and the next waits behind us (I8)
+                raise NotReady("Whether the token was revoked cannot be checked now.", retry_after_seconds=1)
+            try:
+                self._read()
+            except SQLAlchemyError as error:
+                raise NotReady("Whether the token was revoked cannot be checked now.", retry_after_seconds=1) from error
+
+    def _read(self) -> None:
+        try:
+            self._read_from_postgres()
+        except SQLAlchemyError:
+            self._failed_at = time.monotonic()
+            raise
+
+    def _read_from_postgres(self) -> None:
+        started = time.monotonic()
+        reload = started - self._reloaded_at > RELOAD_SECONDS
+        with self._engine.connect() as connection:
+            tokens = _revoked(connection, since_seconds=None if reload else OVERLAP_SECONDS)
+            blocked = set(connection.execute(text("SELECT id FROM users WHERE blocked_at IS NOT NULL")).scalars())
+        self._tokens = tokens if reload else self._tokens | tokens
+        self._blocked = {str(user_id) for user_id in blocked}
+        self._read_at = started
+        if reload:
+            self._reloaded_at = started
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.renew()
+            except SQLAlchemyError as error:
+                log.warning("revocations cannot be read", **{"event.action": "revocations-stale"}, error=str(error))
+            self._stopping.wait(POLL_SECONDS)
+
+
+def _revoked(connection: Connection, *, since_seconds: int | None) -> set[str]:
+    if since_seconds is None:
+        rows = connection.execute(text("SELECT token FROM revoked_tokens WHERE expires_at > now()"))
+    else:
+        rows = connection.execute(
+            text(
+                "SELECT token FROM revoked_tokens WHERE revoked_at > clock_timestamp() - make_interval(secs => :since)"
+            ),
+            {"since": since_seconds},
+        )
+    return {str(token) for token in rows.scalars()}

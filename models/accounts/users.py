@@ -1,0 +1,140 @@
+"""Players: registering them, finding them, and their signature keys."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from models.accounts.keys import SECRET_KEY_BYTES, KeyCipher, SealedKey
+from models.errors import AlreadyExists, FieldError, NotFound
+
+#: Decrypted keys of the most recent players a process keeps: about 10 MB when full.
+KEYS_REMEMBERED: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A player as operators see one."""
+
+    user_id: str
+    username: str
+    email: str
+    created_at: datetime
+    blocked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A new player; the key is shown this once."""
+
+    user_id: str
+    username: str
+    secret_key: bytes
+
+
+class Users:
+    """The players' store and the memory of their keys."""
+
+    def __init__(self, engine: Engine, cipher: KeyCipher) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._keys: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def register(self, connection: Connection, username: str, email: str) -> Registered:
+        """Add a player with a fresh signature key.
+
+        Raises:
+            AlreadyExists: the name or the address is taken, without regard to case.
+        """
+        user_id, secret_key = str(uuid4()), os.urandom(SECRET_KEY_BYTES)
+        sealed = self._cipher.seal(secret_key, user_id)
+        try:
+            connection.execute(
+                text(
+                    "INSERT INTO users (id, username, email, secret_key, secret_key_kid)"
+                    " VALUES (:id, :username, :email, :secret_key, :kid)"
+                ),
+                {
+                    "id": user_id,
+                    "username": username,
+                    "email": email,
+                    "secret_key": sealed.ciphertext,
+                    "kid": sealed.kid,
+                },
+            )
+        except IntegrityError as error:
+            member = "email" if "users_email_key" in str(error.orig) else "username"
+            raise AlreadyExists(f"That {member} is taken.", errors=(FieldError(f"/{member}", "is taken"),)) from error
+        return Registered(user_id, username, secret_key)
+
+    def secret_key(self, user_id: str) -> bytes:
+        """The player's signature key, from memory or from Postgres.
+
+        Raises:
+            NotFound: no such player.
+            KeyUnreadable: the stored key does not open.
+        """
+        key = self._keys.get(user_id)
+        if key is None:
+            with self._engine.connect() as connection:
+                row = connection.execute(
+                    text("SELECT secret_key, secret_key_kid FROM users WHERE id = :id"), {"id": user_id}
+                ).first()
+            if row is None:
+                raise NotFound("There is no such player.")
+            key = self._cipher.open(SealedKey(row.secret_key_kid, bytes(row.secret_key)), user_id)
+            with self._lock:
+                self._keys[user_id] = key
+                while len(self._keys) > KEYS_REMEMBERED:
+                    self._keys.popitem(last=False)
+        return key
+
+    def find(self, username: str) -> User | None:
+        """A player by name, without regard to case."""
+        with self._engine.connect() as connection:
+            row = connection.execute(
+                text(_SELECT + " WHERE lower(username) = lower(:name)"), {"name": username}
+            ).first()
+        return None if row is None else User(str(row.id), *row[1:])
+
+    def existing(self, user_ids: list[str]) -> set[str]:
+        """Those of the ids that are players'; ids must be well-formed."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                text("SELECT id FROM users WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": user_ids}
+            )
+            return {str(user_id) for user_id in rows.scalars()}
+
+    def newest(self, limit: int) -> list[User]:
+        """The players who registered last."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(text(_SELECT + " ORDER BY created_at DESC LIMIT :limit"), {"limit": limit})
+            return [User(str(row.id), *row[1:]) for row in rows]
+
+    def set_blocked(self, connection: Connection, username: str, *, blocked: bool, reason: str) -> None:
+        """Block a player everywhere within one second (I10), or end that.
+
+        Raises:
+            NotFound: no such player.
+        """
+        result = connection.execute(
+            text(
+                "UPDATE users SET blocked_at = CASE WHEN :blocked THEN now() END, blocked_reason = :reason,"
+                " updated_at = now() WHERE lower(username) = lower(:username)"
+            ),
+            {"blocked": blocked, "reason": reason, "username": username},
+        )
+        if result.rowcount == 0:
+            raise NotFound(f"There is no player named {username!r}.")
+
+
+_SELECT: Final = "SELECT id, username, email, created_at, blocked_at FROM users"

@@ -1,0 +1,1 @@
+"""Boards: the catalogue, the ranking in Redis, deltas and events."""

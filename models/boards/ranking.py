@@ -1,0 +1,169 @@
+"""The boards in Redis: exact ranks in O(log n), refreshed by version, read at one moment (I5).
+
+Redis is disposable: a board that is missing is rebuilt from Postgres by whoever asks first (`rebuild.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import redis
+from redis.commands.core import Script
+
+from models.boards.places import Standing, read_member, refresh_arguments
+from models.errors import NotFound, NotReady
+
+#: A board nobody plays on leaves memory after this; the next reader rebuilds it (cache-aside).
+TTL_SECONDS: Final = 24 * 3600
+_LUA: Final = Path(__file__).parent / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One player on a board. `reached_at` is Unix µs, UTC."""
+
+    rank: int
+    user_id: str
+    username: str
+    score: int
+    reached_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of a board as it stood at `version`."""
+
+    board: str
+    season: int
+    version: int
+    total: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A board's keys; the braces keep them on one node of a Redis Cluster."""
+
+    board: str
+    season: int
+
+    def live(self) -> list[str]:
+        """Ranking, players, meta."""
+        return [f"sb:{{{self.board}:{self.season}}}:{part}" for part in ("ranking", "players", "meta")]
+
+    def build(self) -> list[str]:
+        """The same of the build under way."""
+        return [f"sb:{{{self.board}:{self.season}}}:next:{part}" for part in ("ranking", "players", "meta")]
+
+
+class BoardMissing(Exception):
+    """The board is not in Redis; rebuild it from Postgres."""
+
+
+class RankingStore:
+    """Reads and refreshes boards that are in Redis; says so when one is missing.
+
+    Every method raises NotReady when Redis does not answer in time.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._refresh = _script(client, "refresh")
+        self._read = _script(client, "read")
+        self._begin_build = _script(client, "begin_build")
+        self._load_build = _script(client, "load_build")
+        self._finish_build = _script(client, "finish_build")
+
+    def refresh(self, keys: Keys, standings: Iterable[Standing]) -> tuple[int | None, int]:
+        """Put absolute scores on the board in one round trip; only later versions are taken.
+
+        Returns:
+            The board's version, None when the board is missing, and how many scores changed.
+        """
+        players = chain.from_iterable(refresh_arguments(standing) for standing in standings)
+        version, changed = _call(self._refresh, keys.live() + keys.build(), [TTL_SECONDS, *players])
+        return version, changed
+
+    def top(self, keys: Keys, count: int, start: int) -> Page:
+        """`count` entries from the 0-based offset `start`."""
+        return self._page(keys, ["top", start, start + count - 1])
+
+    def around(self, keys: Keys, user_id: str, count: int) -> Page:
+        """`count` entries with this player in the middle, or as near to it as the ends of the board allow.
+
+        Raises:
+            NotFound: the player has no score on this board.
+        """
+        page = self._page(keys, ["around", UUID(user_id).bytes, count])
+        if not page.entries:
+            raise NotFound("This player has no score on this board.")
+        return page
+
+    def ranks(self, keys: Keys, user_ids: Iterable[str]) -> Page:
+        """The entries of those of the players who have a score, highest first."""
+        page = self._page(keys, ["ranks", *(UUID(user_id).bytes for user_id in dict.fromkeys(user_ids))])
+        entries = tuple(sorted(page.entries, key=lambda entry: entry.rank))
+        return Page(page.board, page.season, page.version, page.total, entries)
+
+    def version(self, keys: Keys) -> int | None:
+        """The board's version; None when it is missing."""
+        try:
+            version = self._client.hget(keys.live()[2], "version")
+        except redis.RedisError as error:
+            raise _not_ready(error) from error
+        return None if version is None else int(version)
+
+    def begin_build(self, keys: Keys, build_id: str, stale_seconds: int, *, only_if_missing: bool = False) -> bool:
+        """Claim the right to build this board; False when somebody builds it already, or it need not be built."""
+        arguments = [build_id, stale_seconds, int(only_if_missing)]
+        return bool(_call(self._begin_build, keys.live() + keys.build(), arguments))
+
+    def load_build(self, keys: Keys, build_id: str, stale_seconds: int, standings: Iterable[Standing]) -> bool:
+        """Add scores to the build; False when the build is no longer ours."""
+        players = chain.from_iterable(refresh_arguments(standing) for standing in standings)
+        return bool(_call(self._load_build, keys.build(), [build_id, stale_seconds, *players]))
+
+    def finish_build(self, keys: Keys, build_id: str, first_version: int) -> int | None:
+        """Put the build in the board's place; returns its version, None when the build is no longer ours."""
+        result: int | None = _call(
+            self._finish_build, keys.live() + keys.build(), [build_id, first_version, TTL_SECONDS]
+        )
+        return result
+
+    def drop(self, keys: Keys) -> None:
+        """Forget the board; the next reader rebuilds it."""
+        try:
+            self._client.delete(*keys.live())
+        except redis.RedisError as error:
+            raise _not_ready(error) from error
+
+    def _page(self, keys: Keys, arguments: list[Any]) -> Page:
+        answer = _call(self._read, keys.live(), arguments)
+        if not answer:
+            raise BoardMissing
+        version, total, found = answer
+        entries = []
+        for position in range(0, len(found), 3):
+            score, reached_at, user_id = read_member(found[position + 1])
+            entries.append(Entry(found[position] + 1, user_id, found[position + 2].decode(), score, reached_at))
+        return Page(keys.board, keys.season, version, total, tuple(entries))
+
+
+def _script(client: redis.Redis, name: str) -> Script:
+    return client.register_script((_LUA / f"{name}.lua").read_text("utf-8"))
+
+
+def _call(script: Script, keys: list[str], arguments: list[Any]) -> Any:
+    try:
+        return script(keys=keys, args=arguments)
+    except redis.RedisError as error:
+        raise _not_ready(error) from error
+
+
+def _not_ready(error: redis.RedisError) -> NotReady:
+    return NotReady(f"The leaderboards cannot be reached now ({type(error).__name__}).", retry_after_seconds=1)

@@ -1,0 +1,155 @@
+"""Rebuilds a missing board from Postgres, once, however many ask for it at the same time.
+
+A build is loaded beside the board and put in its place in one step. It reads a snapshot of Postgres taken after the
+build was announced in Redis: a batch that committed before is in the snapshot, one that commits later refreshes the
+build as well (refresh.lua). So nothing is missed, and the guard by version makes the overlap harmless (I5).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.boards import standings
+from models.boards.places import Standing
+from models.boards.ranking import BoardMissing, Keys, Page, RankingStore
+from models.boards.registry import BoardRegistry
+from models.errors import NotReady
+from models.observers import nobody
+
+#: A build that stands still for this long is taken over by the next who asks.
+STALE_SECONDS: Final = 10
+#: A reader waits this long for a build (100,000 players take about 1 s) before it answers "not now".
+PATIENCE_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 0.01
+#: Players a round trip: about 1 ms of Redis' time, so that others are served in between.
+CHUNK: Final = 500
+#: Versions of one build; the next build begins above them, so that versions never go back (I6).
+VERSIONS_PER_EPOCH: Final = 2**32
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Ranking:
+    """The boards, rebuilt from Postgres by themselves when missing.
+
+    Every method raises BoardUnknown for a board that is not in the catalogue, and NotReady (with
+    `retry_after_seconds`) while Redis is away or a build takes longer than a reader waits.
+    """
+
+    def __init__(self, store: RankingStore, engine: Engine, registry: BoardRegistry) -> None:
+        self._store = store
+        self._engine = engine
+        self._registry = registry
+        self._building: dict[Keys, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self.on_rebuilt: Callable[[str, float], None] = nobody
+        self.on_read: Callable[[bool], None] = nobody
+
+    def top(self, board: str, count: int, start: int = 0) -> Page:
+        """`count` entries from the 0-based offset `start`."""
+        keys = self._registry.keys(board)
+        return self._present(keys, lambda: self._store.top(keys, count, start))
+
+    def around(self, board: str, user_id: str, count: int) -> Page:
+        """`count` entries around a player; raises NotFound when the player has no score there."""
+        keys = self._registry.keys(board)
+        return self._present(keys, lambda: self._store.around(keys, user_id, count))
+
+    def ranks(self, board: str, user_ids: list[str]) -> Page:
+        """The entries of those of the players who have a score, highest first."""
+        keys = self._registry.keys(board)
+        return self._present(keys, lambda: self._store.ranks(keys, user_ids))
+
+    def version(self, board: str) -> int | None:
+        """The board's version; None when it is missing in Redis."""
+        return self._store.version(self._registry.keys(board))
+
+    def refresh(self, board: str, season: int, changed: list[Standing]) -> int | None:
+        """Put committed scores on the board; returns its version, None when it is not in Redis."""
+        return self._store.refresh(Keys(board, season), changed)[0]
+
+    def rebuild(self, board: str, on_loaded: Callable[[int], object] = nobody) -> int | None:
+        """Build the board anew beside the one that is served, then replace it; returns the new version.
+
+        `on_loaded` hears how many players were loaded so far. None when somebody else builds it now.
+        """
+        return self._build(self._registry.keys(board), on_loaded)
+
+    def _present(self, keys: Keys, read: Callable[[], T]) -> T:
+        """What `read` returns, after a rebuild if the board is missing."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        missed = False
+        while True:
+            try:
+                found = read()
+                self.on_read(not missed)
+                return found
+            except BoardMissing:
+                missed = True
+                self._build_in_background(keys)
+                if time.monotonic() > deadline:
+                    raise NotReady("This leaderboard is being rebuilt.", retry_after_seconds=1) from None
+                time.sleep(_POLL_SECONDS)
+
+    def _build_in_background(self, keys: Keys) -> None:
+        with self._lock:
+            builder = self._building.get(keys)
+            if builder is None or not builder.is_alive():
+                builder = threading.Thread(target=self._try_build, args=(keys,), name="rebuild", daemon=True)
+                self._building[keys] = builder
+                builder.start()
+
+    def _try_build(self, keys: Keys) -> None:
+        try:
+            self._build(keys, nobody, only_if_missing=True)
+        except (NotReady, SQLAlchemyError) as error:
+            log.warning(
+                "a board could not be rebuilt", **{"event.action": "rebuild"}, board=keys.board, error=str(error)
+            )
+            time.sleep(_POLL_SECONDS * 10)  # readers ask again at once; Postgres is spared
+
+    def _build(self, keys: Keys, on_loaded: Callable[[int], object], *, only_if_missing: bool = False) -> int | None:
+        build_id, started = str(uuid4()), time.monotonic()
+        if not self._store.begin_build(keys, build_id, STALE_SECONDS, only_if_missing=only_if_missing):
+            return None
+        loaded = 0
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            for chunk in standings.of_board(connection, keys.board, keys.season, CHUNK):
+                if not self._store.load_build(keys, build_id, STALE_SECONDS, chunk):
+                    return None
+                loaded += len(chunk)
+                on_loaded(loaded)
+        with self._engine.begin() as connection:
+            first_version = _next_epoch(connection, keys) * VERSIONS_PER_EPOCH + 1
+        version = self._store.finish_build(keys, build_id, first_version)
+        seconds = time.monotonic() - started
+        self.on_rebuilt(keys.board, seconds)
+        log.info(
+            "board rebuilt",
+            **{"event.action": "rebuild", "event.duration": int(seconds * 1e9)},
+            board=keys.board,
+            players=loaded,
+            version=version,
+        )
+        return version
+
+
+def _next_epoch(connection: Connection, keys: Keys) -> int:
+    return int(
+        connection.execute(
+            text(
+                "UPDATE seasons SET ranking_epoch = ranking_epoch + 1"
+                " WHERE board = :board AND number = :season RETURNING ranking_epoch - 1"
+            ),
+            {"board": keys.board, "season": keys.season},
+        ).scalar_one()
+    )

@@ -1,0 +1,45 @@
+"""Reads absolute scores from Postgres in the shape in which boards take them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, text
+
+from models.boards.places import Standing
+
+_SELECT: Final = (
+    "SELECT s.board, s.season, s.user_id, u.username, s.score, s.version,"
+    " (extract(epoch FROM coalesce(s.reached_at, s.created_at)) * 1000000)::bigint AS reached_at"
+    " FROM scores s JOIN users u ON u.id = s.user_id"
+)
+_OF_PLAYERS: Final = _SELECT + " WHERE s.user_id = ANY(CAST(:user_ids AS uuid[]))"
+_OF_BOARD: Final = _SELECT + " WHERE s.board = :board AND s.season = :season"
+_OF_PLAYERS_ON_BOARD: Final = _OF_BOARD + " AND s.user_id = ANY(CAST(:user_ids AS uuid[]))"
+
+
+def of_players(connection: Connection, user_ids: Sequence[str]) -> dict[tuple[str, int], list[Standing]]:
+    """All standings of these players, by board and season."""
+    by_board: dict[tuple[str, int], list[Standing]] = defaultdict(list)
+    for row in connection.execute(text(_OF_PLAYERS), {"user_ids": list(user_ids)}):
+        by_board[row.board, row.season].append(_standing(row))
+    return by_board
+
+
+def of_players_on_board(connection: Connection, board: str, season: int, user_ids: Sequence[str]) -> list[Standing]:
+    """The standings of these players on one board."""
+    values = {"board": board, "season": season, "user_ids": list(user_ids)}
+    return [_standing(row) for row in connection.execute(text(_OF_PLAYERS_ON_BOARD), values)]
+
+
+def of_board(connection: Connection, board: str, season: int, chunk: int) -> Iterator[list[Standing]]:
+    """All players of a board, `chunk` at a time, through a cursor on the server: one snapshot, little memory."""
+    streaming = connection.execution_options(yield_per=chunk)
+    for rows in streaming.execute(text(_OF_BOARD), {"board": board, "season": season}).partitions():
+        yield [_standing(row) for row in rows]
+
+
+def _standing(row: Row[Any]) -> Standing:
+    return Standing(str(row.user_id), row.username, row.score, row.reached_at, row.version)

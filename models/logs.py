@@ -1,0 +1,72 @@
+"""JSON log lines with the field names of the Elastic Common Schema (ECS), one line an event."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, cast
+
+import ecs_logging
+import structlog
+
+#: Libraries that say more than an operator wants to read; Flower shows every task's start and end.
+_QUIET: Final = {
+    "alembic": logging.WARNING,
+    "amqp": logging.WARNING,
+    "celery.app.trace": logging.WARNING,
+    "celery.beat": logging.WARNING,
+    "celery.worker.strategy": logging.WARNING,
+    "kombu": logging.WARNING,
+}
+
+
+#: Keys that the formatter or another processor gives a place of their own.
+_PLACED: Final = ("event", "exception", "exc_info")
+
+
+def configure_logging(service: str, level: str) -> None:
+    """Send structlog's events and the standard library's records to standard error as ECS JSON.
+
+    Args:
+        service: the ECS field `service.name`, such as `scoreboard-web`.
+        level: debug, info, warning or error.
+    """
+
+    def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service.name"] = service
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            name_service,
+            place_fields,
+            structlog.processors.format_exc_info,
+            cast(Any, ecs_logging.StructlogFormatter()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ecs_logging.StdlibFormatter(extra={"service.name": service}))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, quiet_level in _QUIET.items():
+        logging.getLogger(name).setLevel(quiet_level)
+
+
+def place_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put each field where ECS has it: errors under `error.`, what is ours alone under `scoreboard.`."""
+    failure = event.get("exc_info")
+    if isinstance(failure, BaseException):
+        event["error.type"], event["error.message"] = type(failure).__name__, str(failure)
+    if "error" in event:
+        event["error.message"] = event.pop("error")
+    for name in [name for name in event if "." not in name and name not in _PLACED]:
+        value = event.pop(name)
+        if value is not None:
+            event[f"scoreboard.{name}"] = value
+    return event

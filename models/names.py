@@ -1,0 +1,27 @@
+"""Task, queue and channel names, shared by sender and receiver."""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLY_QUEUE: Final = "apply"
+MAINTENANCE_QUEUE: Final = "maintenance"
+
+APPLY_SHARD: Final = "scoreboard.apply_shard"
+SWEEP: Final = "scoreboard.sweep"
+REPAIR: Final = "scoreboard.repair"
+FORGET: Final = "scoreboard.forget"
+HEARTBEAT: Final = "scoreboard.heartbeat"
+
+#: In Redis while a worker takes tasks from the apply queue.
+WORKER_SEEN_KEY: Final = "sb:worker:seen"
+WORKER_SEEN_SECONDS: Final = 10
+
+#: Where each task goes; the sender routes by this and the worker consumes these queues.
+TASK_QUEUES: Final = {
+    APPLY_SHARD: APPLY_QUEUE,
+    SWEEP: MAINTENANCE_QUEUE,
+    REPAIR: MAINTENANCE_QUEUE,
+    FORGET: MAINTENANCE_QUEUE,
+    HEARTBEAT: APPLY_QUEUE,
+}

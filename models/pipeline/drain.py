@@ -1,0 +1,235 @@
+"""Drains a shard: claim, apply, settle in one transaction a batch, then refresh the boards and publish.
+
+If the process dies on any line: before the commit nothing happened and the rows are still in the inbox; after it the
+batch's mark in `refreshes` says that Redis is to be told, and the sweeper does so (sweep.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+import redis
+import structlog
+
+from models.boards import events
+from models.boards.catalogue import Catalogue
+from models.boards.events import Applied, BoardChanged
+from models.boards.rebuild import Ranking
+from models.boards.registry import BoardRegistry
+from models.errors import NotReady
+from models.observers import nobody
+from models.pipeline import dead_letters, ledger
+from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Worth
+from models.storage.database import open_connection
+
+#: Rows a transaction: at 500 a row costs half of what it costs at 50, and a batch takes about 10 ms.
+BATCH_MOST: Final = 500
+#: A batch at least this large shows load: the next then waits a moment, so that it is large as well.
+DWELL_ROWS: Final = 20
+DWELL_SECONDS: Final = 0.015
+#: Faults of the row itself. A schema that is behind, or a server in trouble, says nothing against the row.
+POISON: Final = (psycopg.DataError, psycopg.IntegrityError)
+#: After Redis failed to answer it is left alone for this long; the marks stay and the sweeper finishes them.
+REDIS_PAUSE_SECONDS: Final = 1.0
+#: First half of the advisory lock's key; the second is the shard.
+_LOCK_SPACE: Final = 0x5C0_4E
+
+#: apply.sql joins rows of its own making, which the planner guesses far too few: nested loops cost it 40 of 55 ms.
+#: One plan for all batches saves planning each anew (4 ms); made while the inbox is short, it must suit a long one too,
+#: so it may only follow the index.
+_PLANNER: Final = {
+    "enable_nestloop": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Drained:
+    """What one drain did; a Celery task returns this, so that Flower shows the pipeline at a glance."""
+
+    shard: int
+    applied: int = 0
+    rejected: int = 0
+    batches: int = 0
+    published: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrainObserver:
+    """Who wants to know: each gets seconds or counts, for metrics."""
+
+    batch: Callable[[int, float], None] = nobody
+    applied: Callable[[Iterable[AppliedUpdate]], None] = nobody
+    published: Callable[[Iterable[AppliedUpdate]], None] = nobody
+    rejected: Callable[[int], None] = nobody
+
+
+class Drain:
+    """Applies shards' updates; one a worker process."""
+
+    def __init__(
+        self,
+        database_url: str,
+        client: redis.Redis,
+        ranking: Ranking,
+        registry: BoardRegistry,
+        catalogue: Catalogue,
+        observer: DrainObserver | None = None,
+    ) -> None:
+        self._database_url = database_url
+        self._client = client
+        self._ranking = ranking
+        self._registry = registry
+        self._catalogue = catalogue
+        self._observer = observer or DrainObserver()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._redis_rests_until = float("-inf")
+
+    def drain(self, shard: int, *, rest: Callable[[], None] = lambda: None, deadline_seconds: float = 20.0) -> Drained:
+        """Apply what waits in a shard until nothing does, or the deadline passes.
+
+        Args:
+            rest: called once the shard is empty, before the last look: after it new arrivals wake somebody again,
+                and what arrived before it is found by that look, so none is left lying (I7).
+
+        Raises:
+            psycopg.Error: Postgres is away or refuses; nothing is lost, the sweeper comes again.
+        """
+        drained = Drained(shard)
+        started = time.monotonic()
+        refreshed: list[int] = []
+        rested = False
+        while time.monotonic() - started < deadline_seconds:
+            batch = self._apply(shard, refreshed, drained)
+            refreshed = []
+            if batch.claimed == 0:
+                if rested:
+                    break
+                rest()
+                rested = True
+                continue
+            if self._tell(batch, drained) and batch.refresh_id is not None:
+                refreshed.append(batch.refresh_id)
+            if batch.claimed >= DWELL_ROWS:
+                time.sleep(DWELL_SECONDS)
+        drained.seconds = round(time.monotonic() - started, 6)
+        return drained
+
+    def close(self) -> None:
+        """Close the connection; the next drain opens one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _apply(self, shard: int, refreshed: list[int], drained: Drained) -> Batch:
+        try:
+            return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained)
+        except POISON:
+            return self._apply_around_poison(shard, drained)
+        except psycopg.Error:
+            self.close()
+            raise
+
+    def _apply_window(self, shard: int, window: Window, refreshed: list[int], drained: Drained) -> Batch:
+        started = time.monotonic()
+        connection = self._open()
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, shard))
+            batch = ledger.apply(connection, shard=shard, window=window, worths=self._worths(), refreshed=refreshed)
+        if batch.claimed:
+            drained.batches += 1
+            drained.applied += batch.claimed - batch.parked
+            drained.rejected += batch.parked
+            self._observer.batch(batch.claimed, time.monotonic() - started)
+            self._observer.applied(batch.applied)
+            self._observer.rejected(batch.parked)
+        return batch
+
+    def _apply_around_poison(self, shard: int, drained: Drained) -> Batch:
+        """Apply a batch that fails as a whole row by row: what cannot be applied is counted, and parked in the end."""
+        connection = self._open()
+        claimed = 0
+        for seq in dead_letters.oldest(connection, shard, BATCH_MOST):
+            claimed += 1
+            try:
+                batch = self._apply_window(shard, Window(1, after=seq - 1, upto=seq), [], drained)
+                self._tell(batch, drained)  # its mark stays for the sweeper, who finds it done
+            except POISON as error:
+                parked = dead_letters.count_failure(connection, shard, seq, error)
+                drained.rejected += parked
+                self._observer.rejected(parked)
+                log.warning(
+                    "an update cannot be applied",
+                    **{"event.action": "park" if parked else "apply"},
+                    shard=shard,
+                    seq=seq,
+                    reason=type(error).__name__,
+                )
+        return Batch(None, claimed, 0)
+
+    def _tell(self, batch: Batch, drained: Drained) -> bool:
+        """Refresh the boards and publish; False when Redis could not be told now (the mark stays)."""
+        if time.monotonic() < self._redis_rests_until:
+            return False
+        by_board: dict[BoardSeason, list[AppliedUpdate]] = defaultdict(list)
+        for update in batch.applied:
+            by_board[update.board, update.season].append(update)
+        try:
+            for (board, season), standings in batch.standings.items():
+                version = self._ranking.refresh(board, season, standings)
+                event = board_changed(board, season, version or 0, by_board[board, season])
+                events.publish(self._client, event)
+                drained.published += 1
+                log.info(
+                    "published",
+                    **{"event.action": "publish", "http.request.id": list(event.request_ids)},
+                    board=board,
+                    version=version,
+                    updates=len(event.applied),
+                )
+        except (NotReady, redis.RedisError) as error:
+            self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
+            log.warning("the boards cannot be refreshed now", **{"event.action": "refresh"}, error=str(error))
+            return False
+        self._observer.published(batch.applied)
+        return True
+
+    def _worths(self) -> list[Worth]:
+        seasons = self._registry.seasons()
+        return [
+            Worth(action.name, board, seasons[board], action.points)
+            for action in self._catalogue.actions.values()
+            for board in action.boards
+        ]
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = open_connection(self._database_url, planner=_PLANNER)
+            self._connection.autocommit = True
+        return self._connection
+
+
+def board_changed(board: str, season: int, version: int, updates: list[AppliedUpdate]) -> BoardChanged:
+    """The event of a batch on one board."""
+    return BoardChanged(
+        board=board,
+        season=season,
+        version=version,
+        published_at=events.now(),
+        oldest_accepted_at=min(update.accepted_at for update in updates),
+        request_ids=tuple(dict.fromkeys(update.request_id for update in updates)),
+        applied=tuple(
+            Applied(u.user_id, u.action_id, u.previous_score, u.score_increment, u.new_score) for u in updates
+        ),
+    )

@@ -1,0 +1,230 @@
+"""The ledger: scores and their append-only history, and what became of each update (I4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psycopg
+from sqlalchemy import Connection, text
+
+from models.boards.places import Standing
+
+_APPLY: Final = (Path(__file__).parent / "sql" / "apply.sql").read_text("utf-8").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What one unit of an action's value counts on one board's season."""
+
+    action: str
+    board: str
+    season: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedUpdate:
+    """One new history row, as its player's sockets need it. `accepted_at` is Unix µs."""
+
+    user_id: str
+    board: str
+    season: int
+    action_id: str
+    previous_score: int
+    score_increment: int
+    new_score: int
+    request_id: str
+    accepted_at: int
+
+
+#: A board and a season of it.
+BoardSeason = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction settled; `refresh_id` marks that Redis is still to be told of the standings."""
+
+    refresh_id: int | None
+    claimed: int
+    parked: int
+    applied: tuple[AppliedUpdate, ...] = ()
+    standings: Mapping[BoardSeason, list[Standing]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which rows of a shard a batch may take: `after` < seq <= `upto`, at most `most`."""
+
+    most: int
+    after: int = 0
+    upto: int = 2**63 - 1
+
+
+def apply(
+    connection: psycopg.Connection[Any],
+    *,
+    shard: int,
+    window: Window,
+    worths: Sequence[Worth],
+    refreshed: Sequence[int],
+) -> Batch:
+    """Apply the oldest updates of a shard in the caller's transaction.
+
+    Args:
+        refreshed: marks of earlier batches that Redis has been told of; they are taken away.
+
+    Raises:
+        psycopg.Error: nothing was applied; the transaction must be rolled back.
+    """
+    rows = connection.execute(
+        _APPLY,
+        {
+            "shard": shard,
+            "after": window.after,
+            "upto": window.upto,
+            "most": window.most,
+            "actions": [w.action for w in worths],
+            "boards": [w.board for w in worths],
+            "seasons": [w.season for w in worths],
+            "points": [w.points for w in worths],
+            "refreshed": list(refreshed),
+        },
+    ).fetchall()
+    applied: list[AppliedUpdate] = []
+    standings: dict[BoardSeason, list[Standing]] = {}
+    refresh_id, claimed, parked = None, 0, 0
+    for row in rows:
+        if row[0] == "applied":
+            applied.append(AppliedUpdate(*row[4:]))
+        elif row[0] == "standing":
+            user_id, board, season, username, score, version, _, _, reached_at = row[4:]
+            standings.setdefault((board, season), []).append(Standing(user_id, username, score, reached_at, version))
+        else:
+            refresh_id, claimed, parked = row[1:4]
+    return Batch(refresh_id, claimed, parked, tuple(applied), standings)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an applied update did on one board."""
+
+    board: str
+    previous_score: int
+    score_increment: int
+    new_score: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an accepted update."""
+
+    status: Literal["queued", "applied", "rejected"]
+    results: tuple[Result, ...] = ()
+    code: str | None = None
+    detail: str | None = None
+
+
+def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | None:
+    """What became of an update; None when it was never accepted. One statement, so one moment."""
+    rows = connection.execute(
+        text(
+            "SELECT h.board, h.previous_score, h.score_increment, h.new_score, d.code, d.detail FROM inbox_keys k"
+            " LEFT JOIN score_history h ON h.user_id = k.user_id AND h.action_id = k.action_id"
+            " LEFT JOIN dead_letters d ON d.user_id = k.user_id AND d.action_id = k.action_id"
+            " WHERE k.user_id = :user_id AND k.action_id = :action_id ORDER BY h.board"
+        ),
+        {"user_id": user_id, "action_id": action_id},
+    ).all()
+    if not rows:
+        return None
+    results = tuple(Result(*row[:4]) for row in rows if row.board is not None)
+    if results:
+        return Outcome("applied", results)
+    if rows[0].code is not None:
+        return Outcome("rejected", code=rows[0].code, detail=rows[0].detail)
+    return Outcome("queued")
+
+
+@dataclass(frozen=True, slots=True)
+class LastAction:
+    """A player's score on a board and what last changed it."""
+
+    score: int
+    last_action_id: str
+    last_action_at: datetime
+
+
+def last_action(connection: Connection, user_id: str, board: str, season: int) -> LastAction | None:
+    """A player's row of `scores`; None when the player has no score there."""
+    row = connection.execute(
+        text(
+            "SELECT score, last_action_id, last_action_at FROM scores"
+            " WHERE user_id = :user_id AND board = :board AND season = :season"
+        ),
+        {"user_id": user_id, "board": board, "season": season},
+    ).first()
+    return None if row is None else LastAction(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One row of a player's history."""
+
+    action_id: str
+    action: str
+    value: int
+    board: str
+    score_increment: int
+    previous_score: int
+    new_score: int
+    created_at: datetime
+    season: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCursor:
+    """The last row of the page before: rows older than it follow."""
+
+    created_at: datetime
+    board: str
+    version: int
+
+
+def history(
+    connection: Connection,
+    user_id: str,
+    seasons: Sequence[tuple[str, int]],
+    *,
+    before: HistoryCursor | None,
+    limit: int,
+) -> list[HistoryEntry]:
+    """A player's rows on these boards' seasons, newest first; each board is read by its own index, then merged."""
+    rows = connection.execute(
+        text(
+            "SELECT h.* FROM unnest(CAST(:boards AS text[]), CAST(:seasons AS integer[])) AS b (board, season)"
+            " CROSS JOIN LATERAL ("
+            "   SELECT action_id, action, value, board, score_increment, previous_score, new_score, created_at,"
+            "     season, version FROM score_history"
+            "   WHERE user_id = :user_id AND board = b.board AND season = b.season"
+            "     AND (CAST(:created_at AS timestamptz) IS NULL"
+            "       OR (created_at, board, version) < (:created_at, :board, :version))"
+            "   ORDER BY version DESC LIMIT :limit) h"
+            " ORDER BY h.created_at DESC, h.board DESC, h.version DESC LIMIT :limit"
+        ),
+        {
+            "boards": [board for board, _ in seasons],
+            "seasons": [season for _, season in seasons],
+            "user_id": user_id,
+            "created_at": before.created_at if before else None,
+            "board": before.board if before else None,
+            "version": before.version if before else None,
+            "limit": limit,
+        },
+    )
+    return [HistoryEntry(*row) for row in rows]

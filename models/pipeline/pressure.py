@@ -1,0 +1,58 @@
+"""Backpressure: how deep and how old the inbox is, looked at once a second; too much refuses new updates (I8)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.errors import Overloaded
+from models.pipeline import inbox
+from models.pipeline.inbox import InboxState
+
+LOOK_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Pressure:
+    """The inbox's depth and age, from memory."""
+
+    def __init__(self, engine: Engine, *, depth_limit: int, age_limit_seconds: float) -> None:
+        self._engine = engine
+        self._depth_limit = depth_limit
+        self._age_limit_seconds = age_limit_seconds
+        self._state = InboxState(0, 0.0)
+        self._looked_at = float("-inf")
+        self._looking = threading.Lock()
+
+    def refuse_if_high(self) -> None:
+        """Let an update pass while the inbox is shallow and young enough.
+
+        Raises:
+            Overloaded: it is not; ask again when it has drained a little.
+        """
+        state = self.state()
+        if state.depth >= self._depth_limit or state.oldest_age_seconds >= self._age_limit_seconds:
+            raise Overloaded(retry_after_seconds=2)
+
+    def state(self) -> InboxState:
+        """The inbox as it was about a second ago; asking has it looked at again, and waits for nothing (I8)."""
+        if time.monotonic() - self._looked_at > LOOK_SECONDS and self._looking.acquire(blocking=False):
+            self._looked_at = time.monotonic()
+            threading.Thread(target=self._look, name="pressure", daemon=True).start()
+        return self._state
+
+    def _look(self) -> None:
+        try:
+            with self._engine.connect() as connection:
+                self._state = inbox.state(connection)
+        except SQLAlchemyError as error:
+            # The write itself will tell the caller; a depth that is not known refuses nobody.
+            log.warning("the inbox cannot be looked at", **{"event.action": "pressure"}, error=str(error))
+        finally:
+            self._looking.release()

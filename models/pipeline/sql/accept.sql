@@ -1,0 +1,23 @@
+-- Accepts a group of updates in one statement: those whose action_id and nonce are new become inbox rows (I1, I2).
+-- The unique constraints of inbox_keys decide, whatever the process; keys are taken in one order, so that two groups
+-- cannot wait for each other. Returns (user_id, action_id) of those that are new.
+WITH incoming AS (
+    SELECT *
+    FROM unnest(
+        %(user_ids)s::uuid[], %(action_ids)s::text[], %(actions)s::text[], %(values)s::bigint[],
+        %(nonces)s::text[], %(signatures)s::bytea[], %(addresses)s::inet[], %(request_ids)s::text[],
+        %(shards)s::smallint[]
+    ) WITH ORDINALITY
+        AS t (user_id, action_id, action, value, nonce, signature, ip_address, request_id, shard, arrival)
+),
+keyed AS (
+    INSERT INTO inbox_keys (user_id, action_id, nonce, action, value)
+    SELECT user_id, action_id, nonce, action, value FROM incoming ORDER BY user_id, action_id
+    ON CONFLICT DO NOTHING
+    RETURNING user_id, action_id
+)
+INSERT INTO inbox (shard, user_id, action_id, action, value, signature, nonce, ip_address, request_id)
+SELECT i.shard, i.user_id, i.action_id, i.action, i.value, i.signature, i.nonce, i.ip_address, i.request_id
+FROM incoming i JOIN keyed k ON k.user_id = i.user_id AND k.action_id = i.action_id
+ORDER BY i.arrival
+RETURNING user_id::text, action_id

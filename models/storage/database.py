@@ -1,0 +1,103 @@
+"""Opens Postgres: one pool a process, each wait bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.rows import Row
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+CONNECT_TIMEOUT_SECONDS: Final = 2
+STATEMENT_TIMEOUT_MS: Final = 5_000
+LOCK_TIMEOUT_MS: Final = 2_000
+#: A frozen process must not hold a shard's lock for longer than this (I8).
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 10_000
+#: Half-open peers are noticed after this, whatever the kernel's retransmissions would allow.
+TCP_USER_TIMEOUT_MS: Final = 5_000
+#: `statement_timeout` is kept by the server; past this the server itself has stopped (frozen, or its disk hangs).
+ANSWER_SECONDS: Final = 6.0
+POOL_SIZE: Final = 8
+POOL_TIMEOUT_SECONDS: Final = 2
+
+
+def connect_options() -> dict[str, str | int]:
+    """libpq parameters for every connection of the service; units are in the names above."""
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "application_name": "scoreboard",
+        "options": (
+            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+        ),
+    }
+
+
+class BoundedConnection(psycopg.Connection[Row]):
+    """A connection that waits for no answer without end (I8), whatever state the server is in."""
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """psycopg's one place to wait; a statement that was not answered leaves the connection closed.
+
+        Raises:
+            psycopg.OperationalError: no answer within ANSWER_SECONDS; what was sent may or may not come to pass.
+        """
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, ANSWER_SECONDS)
+        except psycopg.OperationalError as error:
+            if time.monotonic() - started < ANSWER_SECONDS:
+                raise
+            self.close()
+            raise psycopg.OperationalError(f"no answer from Postgres within {ANSWER_SECONDS:.0f} s") from error
+
+
+def open_engine(database_url: str) -> Engine:
+    """An engine whose pool hands out checked connections and never waits without end.
+
+    Args:
+        database_url: SQLAlchemy URL with the driver `postgresql+psycopg`.
+    """
+    engine = create_engine(
+        database_url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args=connect_options(),
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> psycopg.Connection[Any]:
+        return BoundedConnection.connect(*arguments, **options)
+
+    return engine
+
+
+def open_connection(
+    database_url: str, *, planner: Mapping[str, str] | None = None
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection outside the pool, for the one loop that owns it; statements are prepared at first use.
+
+    Args:
+        planner: settings of Postgres' planner for this connection.
+
+    Raises:
+        psycopg.OperationalError: Postgres cannot be reached within the connect time-out.
+    """
+    url = make_url(database_url)
+    conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    options = connect_options()
+    options["options"] = " ".join([str(options["options"]), *(f"-c {k}={v}" for k, v in (planner or {}).items())])
+    return BoundedConnection.connect(conninfo, prepare_threshold=0, **options)  # type: ignore[arg-type]

@@ -1,0 +1,227 @@
+"""The tables, as migrations make them; the picture of the data in one place.
+
+Every table that grows with players or updates has `user_id` first in its primary key, so that it can be
+distributed by user later (hash partitions, Citus).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, INET, UUID
+
+#: The newest revision in migrations/versions, which this code needs; a test holds the two together.
+SCHEMA_REVISION: Final = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    }
+)
+
+
+def _instant(name: str, *, nullable: bool = False, now: bool = True) -> Column[object]:
+    return Column(
+        name, DateTime(timezone=True), nullable=nullable, server_default=None if nullable or not now else func.now()
+    )
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("username", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    # nonce ‖ AES-256-GCM ciphertext; `secret_key_kid` names the encryption key it is under
+    Column("secret_key", LargeBinary, nullable=False),
+    Column("secret_key_kid", Text, nullable=False),
+    _instant("blocked_at", nullable=True),
+    Column("blocked_reason", Text),
+    _instant("created_at"),
+    _instant("updated_at"),
+)
+Index("users_username_key", func.lower(users.c.username), unique=True)
+Index("users_email_key", func.lower(users.c.email), unique=True)
+Index("users_blocked_idx", users.c.id, postgresql_where=users.c.blocked_at.is_not(None))
+
+boards = Table(
+    "boards",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("season", Integer, nullable=False, server_default="1"),  # the season that scores count in now
+    _instant("created_at"),
+    _instant("updated_at"),
+)
+
+seasons = Table(
+    "seasons",
+    metadata,
+    Column("board", Text, ForeignKey("boards.name"), nullable=False),
+    Column("number", Integer, nullable=False),
+    # Raised by each rebuild of the ranking, so that versions never go back when Redis was emptied (I6).
+    Column("ranking_epoch", Integer, nullable=False, server_default="0"),
+    _instant("starts_at"),
+    _instant("ends_at", nullable=True),
+    PrimaryKeyConstraint("board", "number"),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("id", UUID(as_uuid=False), nullable=False, server_default=text("uuidv7()")),
+    Column("user_id", UUID(as_uuid=False), ForeignKey("users.id"), nullable=False),
+    Column("board", Text, nullable=False),
+    Column("season", Integer, nullable=False),
+    Column("score", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),  # counts this score's changes; guards what Redis holds (I5)
+    Column("last_action_id", Text, nullable=False),
+    _instant("last_action_at", now=False),
+    _instant("reached_at", nullable=True),  # when `score` last changed, null while it never did: first come, first rank
+    _instant("created_at"),
+    _instant("updated_at"),
+    PrimaryKeyConstraint("user_id", "board", "season"),
+    ForeignKeyConstraint(["board", "season"], ["seasons.board", "seasons.number"]),
+    postgresql_with={"fillfactor": 80},  # updates of a score stay on its page (HOT)
+)
+# What a rebuild reads, and what answers "who is at rank n" without Redis.
+Index("scores_ranking_idx", scores.c.board, scores.c.season)
+
+score_history = Table(
+    "score_history",
+    metadata,
+    Column("id", UUID(as_uuid=False), nullable=False, server_default=text("uuidv7()")),
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("board", Text, nullable=False),
+    Column("season", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),  # scores.version after this change: no gap, no fork (I4)
+    Column("action_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("score_increment", BigInteger, nullable=False),
+    Column("previous_score", BigInteger, nullable=False),
+    Column("new_score", BigInteger, nullable=False),
+    Column("signature", LargeBinary),  # null for updates a game server vouched for
+    Column("nonce", Text),
+    Column("ip_address", INET),
+    Column("request_id", Text, nullable=False),
+    _instant("accepted_at", now=False),
+    # When the batch was written, after it had the shard's lock: grows with `version`, so that pages can go by it.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
+    PrimaryKeyConstraint("user_id", "board", "season", "version"),
+    UniqueConstraint("user_id", "action_id", "board", name="score_history_action_key"),
+)
+
+# I2: what was accepted, for good: an action_id once per user, a nonce for one action of a user.
+inbox_keys = Table(
+    "inbox_keys",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("nonce", Text),
+    Column("action", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id", "action_id"),
+    UniqueConstraint("user_id", "nonce", name="inbox_keys_nonce_key"),
+)
+
+# I1: what was accepted and is not settled yet; a row leaves in the transaction that settles it (I3).
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("signature", LargeBinary),
+    Column("nonce", Text),
+    Column("ip_address", INET),
+    Column("request_id", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("accepted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    PrimaryKeyConstraint("shard", "seq"),
+)
+
+cooldowns = Table(
+    "cooldowns",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action", Text, nullable=False),
+    _instant("until", now=False),
+    PrimaryKeyConstraint("user_id", "action"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("signature", LargeBinary),
+    Column("nonce", Text),
+    Column("ip_address", INET),
+    Column("request_id", Text, nullable=False),
+    _instant("accepted_at", now=False),
+    _instant("parked_at"),
+    PrimaryKeyConstraint("user_id", "action_id"),
+)
+
+# One row a committed batch whose boards in Redis were not confirmed yet; the sweeper finishes what a dead worker left.
+refreshes = Table(
+    "refreshes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_ids", ARRAY(UUID(as_uuid=False)), nullable=False),
+    _instant("created_at"),
+)
+
+token_families = Table(
+    "token_families",
+    metadata,
+    Column("family", UUID(as_uuid=False), primary_key=True),
+    Column("user_id", UUID(as_uuid=False), ForeignKey("users.id"), nullable=False),
+    Column("refresh_jti", UUID(as_uuid=False), nullable=False),  # the one refresh token not yet spent
+    _instant("expires_at", now=False),
+)
+Index("token_families_expires_at_idx", token_families.c.expires_at)
+
+# Postgres is the truth of revocation: each process keeps a replica of the rows that still matter (I10).
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("token", UUID(as_uuid=False), primary_key=True),  # a token's jti, or the family of all it stands for
+    Column("reason", Text, nullable=False),
+    _instant("expires_at", now=False),
+    _instant("revoked_at"),
+)
+Index("revoked_tokens_revoked_at_idx", revoked_tokens.c.revoked_at)
+Index("revoked_tokens_expires_at_idx", revoked_tokens.c.expires_at)

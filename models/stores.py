@@ -1,0 +1,106 @@
+"""Opens and closes everything a process keeps open, from Settings: one place, called by each factory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import redis
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.accounts.keys import KeyCipher
+from models.accounts.revocation import Revocations
+from models.accounts.sign_in import SignIn
+from models.accounts.users import Users
+from models.boards.catalogue import Catalogue, load_catalogue
+from models.boards.ranking import RankingStore
+from models.boards.rebuild import Ranking
+from models.boards.registry import BoardRegistry
+from models.errors import ScoreboardError
+from models.pipeline.accept import Acceptor
+from models.pipeline.drain import Drain, DrainObserver
+from models.pipeline.pressure import Pressure
+from models.settings import Settings
+from models.storage.database import open_engine
+from models.storage.redis import open_redis
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is open in this process."""
+
+    settings: Settings
+    engine: Engine
+    redis: redis.Redis
+    catalogue: Catalogue
+    registry: BoardRegistry
+    ranking: Ranking
+    users: Users
+    revocations: Revocations
+    sign_in: SignIn
+    pressure: Pressure
+    acceptor: Acceptor
+
+    def drain(self, observer: DrainObserver | None = None) -> Drain:
+        """A drain with a connection of its own, for a worker process."""
+        return Drain(self.settings.database_url, self.redis, self.ranking, self.registry, self.catalogue, observer)
+
+    def warm_up(self) -> None:
+        """Do now what the first request would have to wait for: connections, prepared statements, missing boards."""
+        try:
+            self.acceptor.warm_up()
+            for board in self.catalogue.boards:
+                self.ranking.top(board, 1)
+        except (ScoreboardError, SQLAlchemyError) as error:
+            # No fault: whoever comes first does it then, and /readyz says what is missing.
+            log.info("not warmed up", **{"event.action": "warm-up"}, error=str(error))
+
+    def close(self) -> None:
+        """Close all of it; repeatable."""
+        self.revocations.stop()
+        self.acceptor.close()
+        self.redis.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open the stores of a process; connections are made when first used.
+
+    Raises:
+        CatalogueInvalid: the catalogue file has a fault.
+    """
+    catalogue = load_catalogue(settings.catalogue_file)
+    engine = open_engine(settings.database_url)
+    client = open_redis(settings.redis_url)
+    registry = BoardRegistry(engine, catalogue)
+    users = Users(engine, KeyCipher(settings.encryption_keys))
+    revocations = Revocations(engine)
+    pressure = Pressure(
+        engine, depth_limit=settings.inbox_depth_limit, age_limit_seconds=settings.inbox_age_limit_seconds
+    )
+    return Stores(
+        settings=settings,
+        engine=engine,
+        redis=client,
+        catalogue=catalogue,
+        registry=registry,
+        ranking=Ranking(RankingStore(client), engine, registry),
+        users=users,
+        revocations=revocations,
+        sign_in=SignIn(engine, users, revocations),
+        pressure=pressure,
+        acceptor=Acceptor(settings.database_url, users, catalogue, pressure, shards=settings.shards),
+    )

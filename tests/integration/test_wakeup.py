@@ -1,0 +1,91 @@
+"""Wake-ups are hints: coalesced, never waited for, and nothing is lost with them (I7, I8)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from deploy.local.embedded import valkey
+from models import names
+from models.pipeline import wake
+from models.settings import Settings
+from web.wakeup import Wakeup
+
+
+@pytest.fixture
+def queue_length(valkey_server: str, environment: dict[str, str], servers_folder) -> Iterator[Callable[[], int]]:
+    """How many messages wait in the apply queue; the broker is database 5 of the run's Valkey."""
+    environment["BROKER_URL"] = valkey.broker_url(servers_folder / "vk", "cache").replace("host=0", "host=5")
+    with redis.Redis.from_url(valkey_server.replace("db=0", "db=5")) as client:
+        client.flushdb()
+        yield lambda: client.llen(names.APPLY_QUEUE)
+        client.flushdb()
+
+
+@pytest.fixture
+def open_wakeup(stores) -> Iterator[Callable[[Settings], Wakeup]]:
+    opened: list[Wakeup] = []
+
+    def run(settings: Settings) -> Wakeup:
+        opened.append(Wakeup(settings, stores.redis))
+        return opened[-1]
+
+    yield run
+    for each in opened:
+        each.close()
+
+
+def test_a_hundred_wake_ups_of_a_shard_are_one_message_until_it_was_empty(
+    queue_length, open_wakeup, environment, stores, eventually
+) -> None:
+    wakeup = open_wakeup(Settings.from_env(environment))
+    for _ in range(100):
+        wakeup.wake(0)
+    eventually(lambda: queue_length() == 1)
+    wakeup.wake(0)
+    wakeup.wake(1)
+    eventually(lambda: queue_length() == 2)
+    wake.lower_flag(stores.redis, 0)
+    wakeup.wake(0)
+    eventually(lambda: queue_length() == 3)
+
+
+def test_a_flag_nobody_lowers_ends_by_itself(stores) -> None:
+    assert wake.raise_flag(stores.redis, 7)
+    assert not wake.raise_flag(stores.redis, 7)
+    assert 0 < stores.redis.pttl("sb:wake:7") <= wake.FLAG_MS
+    wake.hold_flag(stores.redis, 8)
+    assert not wake.raise_flag(stores.redis, 8)
+
+
+def test_without_a_broker_nobody_waits_and_closing_is_quick(open_wakeup, environment) -> None:
+    wakeup = open_wakeup(Settings.from_env({**environment, "BROKER_URL": "redis://127.0.0.1:1/0"}))
+    began = time.monotonic()
+    for _ in range(1000):
+        wakeup.wake(0)
+    assert time.monotonic() - began < 0.5
+    began = time.monotonic()
+    wakeup.close()
+    assert time.monotonic() - began < 5
+
+
+def test_when_the_broker_is_back_wake_ups_go_out_again(
+    queue_length, open_wakeup, environment, monkeypatch, eventually
+) -> None:
+    wakeup = open_wakeup(Settings.from_env(environment))
+    original, refused = wakeup._celery.send_task, []
+
+    def away(*arguments: object, **options: object) -> object:
+        if not refused:
+            refused.append(1)
+            raise OSError("away")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(wakeup._celery, "send_task", away)
+    wakeup.wake(0)
+    eventually(lambda: refused)
+    wakeup.wake(1)
+    eventually(lambda: queue_length() == 1)

@@ -1,0 +1,24 @@
+"""The web side: the API, the sockets, the pages and the command line (`flask --app web`)."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask.cli import NoAppException
+
+from models.errors import CatalogueInvalid, SettingsInvalid
+from web.api import app as api
+from web.commands import install_commands
+
+
+def create_app() -> Flask:
+    """The API's application with the operators' commands; what `flask --app web` finds.
+
+    Raises:
+        NoAppException: the settings or the catalogue have a fault; the command line prints it as a sentence.
+    """
+    try:
+        app = api.create_app(serving=False)
+    except (SettingsInvalid, CatalogueInvalid) as error:
+        raise NoAppException(str(error)) from error
+    install_commands(app)
+    return app

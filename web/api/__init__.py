@@ -1,0 +1,1 @@
+"""The JSON API: parse, one call into models, answer."""

@@ -1,0 +1,68 @@
+"""The factory of the API's Flask application."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from models.logs import configure_logging
+from models.settings import Settings
+from models.stores import open_stores
+from web import metrics
+from web.api import auth, leaderboards, operations, scores, users
+from web.api.answers import BATCH_BYTES_MOST
+from web.cors import install_cors
+from web.identity import Identity
+from web.limits import Limits
+from web.pages.blueprint import blueprint as pages
+from web.problems import install_problems
+from web.requests import install_request_ids
+from web.services import EXTENSION, Services
+from web.wakeup import Wakeup
+
+
+def create_app(settings: Settings | None = None, *, serving: bool = True) -> Flask:
+    """An API process: stores opened, routes in place, revocations kept fresh.
+
+    Args:
+        settings: read from the environment when left out.
+        serving: get ready for the first request in the background; the command line and tests do not need that.
+
+    Raises:
+        SettingsInvalid, CatalogueInvalid: with every fault, or the line.
+    """
+    settings = settings or Settings.from_env()
+    configure_logging("scoreboard-web", settings.log_level)
+    app = Flask("web", static_folder=None, template_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=BATCH_BYTES_MOST,
+        SOCKETS_URL=settings.sockets_url,
+        PLAY=settings.development and settings.registration_open,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    stores = open_stores(settings)
+    metrics.observe_stores(stores)
+    install_request_ids(app)
+    install_cors(app, settings.allowed_origins)
+    app.extensions[operations.REQUESTS_REGISTRY] = metrics.install_request_metrics(app)
+    install_problems(app)
+    app.extensions[EXTENSION] = here = Services(
+        settings=settings,
+        stores=stores,
+        identity=Identity(app, settings, stores.revocations),
+        limits=Limits(app, settings),
+        wakeup=Wakeup(settings, stores.redis),
+    )
+    for blueprint in (users.blueprint, auth.blueprint, scores.blueprint, leaderboards.blueprint, operations.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_blueprint(pages)
+    stores.revocations.start()
+    if serving:
+        threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()
+    atexit.register(here.close)
+    return app

@@ -1,0 +1,152 @@
+"""What operators and front ends ask first: where things are, and whether they work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import redis
+from flask import Blueprint, Response, current_app, g
+from kombu import Connection
+from kombu.exceptions import KombuError
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import names
+from models.pipeline import inbox
+from models.storage.broker import transport_options
+from models.storage.tables import SCHEMA_REVISION
+from models.stores import Stores
+from web import access, metrics
+from web.api import openapi, schemas
+from web.api.answers import answer
+from web.api.openapi import Operation, operation
+from web.services import services
+
+VERSION: Final = "1.0.0"
+REQUESTS_REGISTRY: Final = "scoreboard.requests"
+_PROBE_SECONDS: Final = 1.0
+
+blueprint = Blueprint("operations", __name__)
+
+
+@blueprint.get("/api/v1")
+@operation(Operation("Where everything is", "operations", answers={200: schemas.ServiceInfo}))
+@access.public
+def service_info() -> Response:
+    """The one address a front end needs to know."""
+    settings = services().settings
+    info = schemas.ServiceInfo(
+        "Scoreboard", VERSION, settings.api_url, settings.sockets_url, settings.api_url + "/docs"
+    )
+    return answer(info, cache="public, max-age=60")
+
+
+@blueprint.get("/api/v1/openapi.json")
+@access.public
+def openapi_document() -> Response:
+    """The API's description, made from its routes and schemas."""
+    document = openapi.document(current_app, api_url=services().settings.api_url, version=VERSION)
+    return answer(document, cache="public, max-age=60")
+
+
+@blueprint.get("/healthz")
+@operation(Operation("The process lives", "operations", answers={200: schemas.Health}))
+@access.public
+def health() -> Response:
+    """Nothing is asked of anybody else."""
+    return answer(schemas.Health("ok"))
+
+
+@blueprint.get("/readyz")
+@operation(Operation("Every part works", "operations", answers={200: schemas.Readiness}, codes=("not_ready",)))
+@access.public
+def readiness() -> Response:
+    """Each part with its state; 503 when one fails."""
+    stores = services().stores
+    probes: dict[str, Callable[[Stores], schemas.PartState]] = {
+        "database": _database,
+        "schema": _schema,
+        "redis": _redis,
+        "broker": _broker,
+        "worker": _worker,
+        "inbox": _inbox,
+    }
+    parts = {name: _state_of(probe, stores) for name, probe in probes.items()}
+    ready = all(part.status == "ok" for part in parts.values())
+    if ready:
+        return answer(schemas.Readiness("ready", parts))
+    failing = ", ".join(name for name, part in parts.items() if part.status != "ok")
+    problem = {
+        "type": "/docs/problems#not_ready",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": f"Not ready: {failing}.",
+        "code": "not_ready",
+        "request_id": g.request_id,
+        "parts": parts,
+    }
+    response = answer(problem, 503)
+    response.content_type = "application/problem+json"
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+@blueprint.get("/metrics")
+@access.public
+def prometheus() -> Response:
+    """All figures, in Prometheus' text format."""
+    content = metrics.exposition(services().stores, current_app.extensions[REQUESTS_REGISTRY])
+    return Response(content, content_type=CONTENT_TYPE_LATEST)
+
+
+def _state_of(probe: Callable[[Stores], schemas.PartState], stores: Stores) -> schemas.PartState:
+    try:
+        return probe(stores)
+    except (SQLAlchemyError, redis.RedisError, KombuError, OSError) as error:
+        return schemas.PartState("failing", type(error).__name__)  # the message could hold a URL with its password
+
+
+def _database(stores: Stores) -> schemas.PartState:
+    with stores.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return schemas.PartState("ok")
+
+
+def _schema(stores: Stores) -> schemas.PartState:
+    with stores.engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    wanted = SCHEMA_REVISION
+    if found != wanted:
+        return schemas.PartState("failing", f"the database is at {found}, this version needs {wanted}")
+    return schemas.PartState("ok", found)
+
+
+def _redis(stores: Stores) -> schemas.PartState:
+    stores.redis.ping()
+    return schemas.PartState("ok")
+
+
+def _broker(stores: Stores) -> schemas.PartState:
+    url = stores.settings.broker_url
+    options = transport_options(url, sending=True)
+    with Connection(url, transport_options=options, connect_timeout=_PROBE_SECONDS) as connection:
+        connection.ensure_connection(max_retries=1, timeout=_PROBE_SECONDS, interval_start=0.1)
+    return schemas.PartState("ok")
+
+
+def _worker(stores: Stores) -> schemas.PartState:
+    if stores.redis.exists(names.WORKER_SEEN_KEY):
+        return schemas.PartState("ok")
+    return schemas.PartState("failing", f"no worker took a task in the last {names.WORKER_SEEN_SECONDS} s")
+
+
+def _inbox(stores: Stores) -> schemas.PartState:
+    with stores.engine.connect() as connection:
+        state = inbox.state(connection)
+    limit = stores.settings
+    high = state.depth >= limit.inbox_depth_limit or state.oldest_age_seconds >= limit.inbox_age_limit_seconds
+    return schemas.PartState(
+        "failing" if high else "ok", depth=state.depth, oldest_age_seconds=round(state.oldest_age_seconds, 3)
+    )

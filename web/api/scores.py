@@ -1,0 +1,265 @@
+"""Score updates, what became of them, and a player's own standing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from flask import Blueprint, Response, g, request, url_for
+
+from models.errors import FieldError, NotFound, ScoreboardError, ValidationFailed
+from models.pipeline import ledger
+from models.pipeline.accept import Receipt, ServerUpdate, Verdict
+from models.pipeline.ledger import HistoryCursor, HistoryEntry
+from models.pipeline.updates import ActionId, SignedUpdate, parse, parse_update
+from web import access, metrics
+from web.api import schemas, waiting
+from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, parsed, query_integer, rfc3339_of
+from web.api.openapi import Operation, Parameter, operation
+from web.services import services
+
+blueprint = Blueprint("scores", __name__, url_prefix="/api/v1/scores")
+
+DEFAULT_BOARD: Final = "global"
+_batch: Final = msgspec.json.Decoder(schemas.Batch)
+_item: Final = msgspec.json.Decoder(schemas.BatchItem)
+_BODY_CODES: Final = ("malformed_json", "validation_failed", "unsupported_media_type", "payload_too_large")
+_WRITE_CODES: Final = (*_BODY_CODES, "user_blocked", "rate_limited", "queue_unavailable", "overloaded")
+_BOARD: Final = Parameter("board", "a board's name; `global` when left out")
+
+
+@blueprint.post("/update")
+@operation(
+    Operation(
+        "Send a signed action",
+        "scores",
+        body=SignedUpdate,
+        answers={200: schemas.UpdateState, 202: schemas.UpdateState},
+        codes=(
+            *_WRITE_CODES,
+            "action_unknown",
+            "timestamp_out_of_window",
+            "signature_invalid",
+            "nonce_reused",
+            "action_id_conflict",
+        ),
+        parameters=(Parameter("Prefer", "`wait=<seconds, up to 10>` to be told the result", location="header"),),
+    )
+)
+@access.player
+def update() -> Response:
+    """202 once the update is a committed row of the inbox (I1); 200 with its results for who waits."""
+    here, user_id = services(), access.player_id()
+    signed = parse_update(json_body())
+    receipt = here.stores.acceptor.accept(user_id, signed, address=access.address(), request_id=g.request_id)
+    _count(receipt, "single")
+    if not receipt.replayed:
+        here.wakeup.wake(receipt.shard)
+    seconds = waiting.wanted_seconds(request.headers.get("Prefer"))
+    response = None
+    if seconds is not None:
+        outcome = waiting.wait_until_settled(here.stores, user_id, receipt.action_id, seconds)
+        if outcome.status != "queued":
+            just_now = not receipt.replayed
+            state = waiting.settled_state(here.stores, user_id, receipt.action_id, outcome, just_now=just_now)
+            response = answer(state)
+            response.headers["Preference-Applied"] = "wait"
+    if response is None:
+        response = answer(
+            schemas.UpdateState(receipt.action_id, "queued", status_url=_status_url(receipt.action_id)), 202
+        )
+    if receipt.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@blueprint.get("/updates/<action_id>")
+@operation(
+    Operation(
+        "What became of an update", "scores", answers={200: schemas.UpdateState}, codes=("not_found", "user_blocked")
+    )
+)
+@access.player
+def update_state(action_id: str) -> Response:
+    """Queued, applied with its results, or rejected with its reason; its owner alone may ask."""
+    here, user_id = services(), access.player_id()
+    outcome = None
+    if _is_action_id(action_id):
+        with here.stores.engine.connect() as connection:
+            outcome = ledger.outcome(connection, user_id, action_id)
+    if outcome is None:
+        raise NotFound("No such update was accepted.")
+    if outcome.status == "queued":
+        return answer(schemas.UpdateState(action_id, "queued", status_url=_status_url(action_id)))
+    return answer(waiting.settled_state(here.stores, user_id, action_id, outcome, just_now=False))
+
+
+@blueprint.post("/batch")
+@operation(
+    Operation(
+        "Send up to 1,000 updates for players",
+        "scores",
+        body=schemas.BatchDocument,
+        answers={202: schemas.BatchState},
+        codes=(*_WRITE_CODES, "forbidden"),
+    )
+)
+@access.scope("scores:write")
+def batch() -> Response:
+    """A game server's updates in one commit; one bad item refuses no other."""
+    here = services()
+    items = parsed(_batch, BATCH_BYTES_MOST).updates
+    states: list[schemas.BatchItemState | None] = [None] * len(items)
+    updates: list[ServerUpdate] = []
+    places: list[int] = []
+    for place, raw in enumerate(items):
+        try:
+            item = parse(bytes(raw), _item)
+        except ValidationFailed as error:  # an item that is no JSON makes the body none: that is raised
+            states[place] = _refused(_action_id_of(raw), error)
+            continue
+        places.append(place)
+        updates.append(ServerUpdate(item.user_id, item.action_id, item.action, item.value))
+    verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=g.request_id)
+    for place, sent, verdict in zip(places, updates, verdicts, strict=True):
+        states[place] = _item_state(sent, verdict)
+    for shard in {verdict.shard for verdict in verdicts if isinstance(verdict, Receipt) and not verdict.replayed}:
+        here.wakeup.wake(shard)
+    return answer(schemas.BatchState([state for state in states if state is not None]), 202)
+
+
+@blueprint.get("/me")
+@operation(
+    Operation(
+        "Your own score and rank",
+        "scores",
+        answers={200: schemas.OwnScore},
+        codes=("board_unknown", "validation_failed", "user_blocked"),
+        parameters=(_BOARD,),
+    )
+)
+@access.player
+def own_score() -> Response:
+    """Score and last action from Postgres, rank and total from the ranking."""
+    known_query("board")
+    here, user_id = services(), access.player_id()
+    board = request.args.get("board", DEFAULT_BOARD)
+    page = here.stores.ranking.ranks(board, [user_id])
+    with here.stores.engine.connect() as connection:
+        last = ledger.last_action(connection, user_id, board, page.season)
+    rank = page.entries[0].rank if page.entries else None
+    own = schemas.OwnScore(
+        board=board,
+        season=page.season,
+        score=last.score if last else 0,
+        rank=rank,
+        percentile=round(100 * (page.total - rank + 1) / page.total, 4) if rank else None,
+        total=page.total,
+        last_action_id=last.last_action_id if last else None,
+        last_action_at=rfc3339_of(last.last_action_at) if last else None,
+    )
+    return answer(own, cache="private, no-store")
+
+
+@blueprint.get("/me/history")
+@operation(
+    Operation(
+        "Your own history, newest first",
+        "scores",
+        answers={200: schemas.History},
+        codes=("board_unknown", "validation_failed", "user_blocked"),
+        parameters=(
+            Parameter("board", "a board's name; all boards when left out"),
+            Parameter("cursor", "`next_cursor` of the page before"),
+            Parameter("limit", "rows, 50 when left out", {"type": "integer", "minimum": 1, "maximum": 500}),
+        ),
+    )
+)
+@access.player
+def own_history() -> Response:
+    """A page of the player's rows in the ledger."""
+    known_query("board", "cursor", "limit")
+    here, user_id = services(), access.player_id()
+    limit = query_integer("limit", 50, 1, 500)
+    board = request.args.get("board")
+    if board:
+        here.stores.catalogue.board(board)
+    seasons = [(name, season) for name, season in here.stores.registry.seasons().items() if board in (None, "", name)]
+    before = _read_cursor(request.args.get("cursor"))
+    with here.stores.engine.connect() as connection:
+        rows = ledger.history(connection, user_id, seasons, before=before, limit=limit + 1)
+    entries = [
+        schemas.HistoryRow(
+            r.action_id,
+            r.action,
+            r.value,
+            r.board,
+            r.score_increment,
+            r.previous_score,
+            r.new_score,
+            rfc3339_of(r.created_at),
+        )
+        for r in rows[:limit]
+    ]
+    next_cursor = _cursor_after(rows[limit - 1]) if len(rows) > limit else None
+    return answer(schemas.History(entries, next_cursor), cache="private, no-store")
+
+
+def _status_url(action_id: str) -> str:
+    return url_for("scores.update_state", action_id=action_id)
+
+
+def _count(receipt: Receipt, way: str) -> None:
+    (metrics.REPLAYED if receipt.replayed else metrics.ACCEPTED).labels(way).inc()
+
+
+def _item_state(sent: ServerUpdate, verdict: Verdict) -> schemas.BatchItemState:
+    if isinstance(verdict, ScoreboardError):
+        return _refused(sent.action_id, verdict)
+    _count(verdict, "batch")
+    return schemas.BatchItemState(sent.action_id, "queued")
+
+
+def _refused(action_id: str | None, error: ScoreboardError) -> schemas.BatchItemState:
+    faults = "; ".join(f"{fault.pointer} {fault.message}" for fault in error.errors)
+    metrics.REFUSED.labels(error.code).inc()
+    return schemas.BatchItemState(action_id, "refused", code=error.code, detail=faults or error.detail)
+
+
+def _action_id_of(raw: msgspec.Raw) -> str | None:
+    """The action_id of an item that is otherwise wrong, so that the caller finds it again."""
+    try:
+        item = msgspec.json.decode(raw)
+    except msgspec.DecodeError:  # a surrogate without its other half is JSON, and no text
+        return None
+    action_id = item.get("action_id") if isinstance(item, dict) else None
+    return action_id[:64] if isinstance(action_id, str) else None
+
+
+def _is_action_id(text: str) -> bool:
+    try:
+        msgspec.convert(text, ActionId)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _cursor_after(row: HistoryEntry) -> str:
+    content = msgspec.json.encode((row.created_at.isoformat(), row.board, row.version))
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> HistoryCursor | None:
+    if not cursor:
+        return None
+    try:
+        content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        created_at, board, version = msgspec.json.decode(content, type=tuple[datetime, str, int])
+    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        raise ValidationFailed(errors=(FieldError("/cursor", "is not one of ours"),)) from error
+    if board not in services().stores.catalogue.boards:
+        raise ValidationFailed(errors=(FieldError("/cursor", "is not one of ours"),))
+    return HistoryCursor(created_at, board, version)

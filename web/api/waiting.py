@@ -1,0 +1,83 @@
+"""Waits for an update to be applied, for callers who ask for that with `Prefer: wait` (RFC 7240 §4.3)."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Final
+
+from models.errors import NotReady
+from models.pipeline import ledger
+from models.pipeline.ledger import Outcome
+from models.stores import Stores
+from web.api.schemas import BoardResult, UpdateState
+
+WAIT_SECONDS_MOST: Final = 10.0
+#: Waiting requests hold a thread: half of a process' sixteen may, so that the others are always served.
+WAITERS_MOST: Final = 8
+#: First looks come fast, since an update usually takes 5–20 ms; later ones spare Postgres.
+_LOOKS_SECONDS: Final = (0.003, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.025, 0.05)
+#: The ranking follows the commit within a few ms; after this the rank is given as it is.
+_RANK_PATIENCE_SECONDS: Final = 0.1
+
+_waiters = threading.BoundedSemaphore(WAITERS_MOST)
+_WAIT: Final = re.compile(r"(?:\A|[,\s;])wait\s*=\s*\"?(\d{1,6})\"?(?:\Z|[,\s;])", re.IGNORECASE)
+
+
+def wanted_seconds(prefer: str | None) -> float | None:
+    """How long the caller would wait; None when it did not say."""
+    match = _WAIT.search(prefer) if prefer else None
+    return min(float(match[1]), WAIT_SECONDS_MOST) if match else None
+
+
+def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: float) -> Outcome:
+    """The update's outcome, as soon as it is settled or when the time is up."""
+    if not _waiters.acquire(blocking=False):
+        return Outcome("queued")
+    try:
+        deadline = time.monotonic() + seconds
+        look = 0
+        while True:
+            with stores.engine.connect() as connection:
+                outcome = ledger.outcome(connection, user_id, action_id)
+            if outcome is not None and outcome.status != "queued":
+                return outcome
+            pause = _LOOKS_SECONDS[min(look, len(_LOOKS_SECONDS) - 1)]
+            if time.monotonic() + pause > deadline:
+                return Outcome("queued")
+            time.sleep(pause)
+            look += 1
+    finally:
+        _waiters.release()
+
+
+def settled_state(stores: Stores, user_id: str, action_id: str, outcome: Outcome, *, just_now: bool) -> UpdateState:
+    """An outcome as it is answered; ranks are those of this moment."""
+    if outcome.status == "rejected":
+        return UpdateState(action_id, "rejected", code=outcome.code, detail=outcome.detail)
+    results = [
+        BoardResult(
+            r.board,
+            r.previous_score,
+            r.score_increment,
+            r.new_score,
+            _rank(stores, user_id, r.board, r.new_score if just_now else None),
+        )
+        for r in outcome.results
+    ]
+    return UpdateState(action_id, "applied", results=results)
+
+
+def _rank(stores: Stores, user_id: str, board: str, score: int | None) -> int | None:
+    """The player's rank; with a score, once the ranking has it or patience ends. None without a ranking."""
+    deadline = time.monotonic() + _RANK_PATIENCE_SECONDS
+    while True:
+        try:
+            entries = stores.ranking.ranks(board, [user_id]).entries
+        except NotReady:
+            return None
+        current = bool(entries) and score in (None, entries[0].score)
+        if current or time.monotonic() > deadline:
+            return entries[0].rank if entries else None
+        time.sleep(_LOOKS_SECONDS[0])

@@ -1,0 +1,14 @@
+"""The `flask --app web` command line, one file a noun."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.commands import actions, boards, demo, leaderboard, tokens, users
+
+
+def install_commands(app: Flask) -> None:
+    """Add the operators' commands to the app."""
+    for group in (users.users, tokens.tokens, boards.boards, actions.actions, leaderboard.leaderboard):
+        app.cli.add_command(group)
+    app.cli.add_command(demo.demo)

@@ -1,0 +1,121 @@
+"""Holds what the demo's players were told against history, scores, Redis and a socket that used deltas alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from simple_websocket import Client, ConnectionClosed
+from sqlalchemy import text
+
+from models.boards.ranking import Page
+from models.pipeline import inbox
+from models.stores import Stores
+from web.commands.demo_players import Player
+
+DRAIN_SECONDS: Final = 60.0
+
+
+class Follower:
+    """A socket client that keeps the top of a board by snapshot and deltas alone."""
+
+    def __init__(self, sockets_url: str, board: str, top: int) -> None:
+        self._url = f"{sockets_url}/ws/v1/leaderboards/{board}"
+        self._top = top
+        self.version = -1
+        self.deltas = 0
+        self.reconnections = 0
+        self.entries: list[dict[str, Any]] = []
+        self._client = self._connect()
+
+    def follow(self, version: int, seconds: float) -> bool:
+        """Take messages in until the list is of that version; False when time ran out."""
+        deadline = time.monotonic() + seconds
+        while self.version < version and time.monotonic() < deadline:
+            try:
+                message = self._client.receive(timeout=0.2)
+            except ConnectionClosed:
+                self._reconnect(deadline)
+                continue
+            if message is not None:
+                self._take(msgspec.json.decode(message))
+        return self.version >= version
+
+    def close(self) -> None:
+        """Leave."""
+        self._client.close()
+
+    def _connect(self) -> Any:
+        client: Any = Client(self._url, subprotocols=["scoreboard.v1"])
+        subscription: dict[str, Any] = {"type": "subscribe", "top": self._top}
+        if self.version >= 0:
+            subscription["resume"] = {"version": self.version}
+        client.send(msgspec.json.encode(subscription).decode())
+        return client
+
+    def _reconnect(self, deadline: float) -> None:
+        """Come back with `resume`, as often as it takes until the deadline."""
+        while time.monotonic() < deadline:
+            try:
+                self._client = self._connect()
+                self.reconnections += 1
+                return
+            except (OSError, ConnectionError, ConnectionClosed):
+                time.sleep(0.1)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "snapshot":
+            self.entries, self.version = message["entries"], message["version"]
+        elif message["type"] == "delta" and message["from_version"] == self.version:
+            gone = {*message["removals"], *(entry["user_id"] for entry in message["upserts"])}
+            rest = [entry for entry in self.entries if entry["user_id"] not in gone]
+            for entry in sorted(message["upserts"], key=lambda entry: entry["rank"]):
+                rest.insert(entry["rank"] - 1, entry)
+            self.entries = [{**entry, "rank": at} for at, entry in enumerate(rest[: self._top], start=1)]
+            self.version = message["version"]
+            self.deltas += 1
+
+
+def wait_until_drained(stores: Stores) -> bool:
+    """Whether the inbox was empty, and Redis told of all of it, in time."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline:
+        with stores.engine.connect() as connection:
+            unrefreshed = connection.execute(text("SELECT count(*) FROM refreshes")).scalar_one()
+            if inbox.state(connection).depth == 0 and unrefreshed == 0:
+                return True
+        time.sleep(0.05)
+    return False
+
+
+def disagreements(stores: Stores, board: str, before: dict[str, int], players: Sequence[Player]) -> list[str]:
+    """Sentences about every player for whom ledger, history, scores and Redis are not the same."""
+    faults = []
+    page = stores.ranking.ranks(board, [player.user_id for player in players])
+    held = {entry.user_id: entry.score for entry in page.entries}
+    with stores.engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT s.user_id, s.score, sum(h.score_increment) AS total, count(*) AS rows, max(h.version) AS last"
+                " FROM scores s JOIN score_history h USING (user_id, board, season)"
+                " WHERE s.user_id = ANY(CAST(:ids AS uuid[])) AND s.board = :board AND s.season = :season"
+                " GROUP BY s.user_id, s.score"
+            ),
+            {"ids": [player.user_id for player in players], "board": board, "season": page.season},
+        )
+        found = {str(row.user_id): row for row in rows}
+    for player in players:
+        told = before.get(player.user_id, 0) + player.points
+        row = found.get(player.user_id)
+        seen = (told, row.total if row else 0, row.score if row else 0, held.get(player.user_id, 0))
+        if len(set(seen)) != 1 or (row and row.rows != row.last):
+            faults.append(f"{player.username}: ledger, history, score, Redis = {seen}")
+    return faults
+
+
+def same_top(follower: Follower, page: Page) -> bool:
+    """Whether the socket's list is the top of the board, entry by entry."""
+    expected = [(entry.rank, entry.user_id, entry.score) for entry in page.entries[: len(follower.entries)]]
+    return expected == [(e["rank"], e["user_id"], e["score"]) for e in follower.entries]

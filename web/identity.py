@@ -1,0 +1,219 @@
+"""From a bearer token to who is calling: flask-jwt-extended's decoding and what it leaves open (RFC 8725).
+
+A token that was verified is remembered until it expires, so the second request with it costs a look-up. Whether it
+was revoked is asked every time.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import jwt
+from flask import Flask
+from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+
+from models.accounts.revocation import Revocations
+from models.accounts.tokens import ACCESS_SECONDS, REFRESH_SECONDS, SCOPES, SERVICE_SECONDS, Claims, Kind
+from models.errors import NotReady, TokenExpired, TokenInvalid
+from models.settings import Settings
+
+PLAYER_AUDIENCE: Final = "scoreboard"
+SERVICE_AUDIENCE: Final = "scoreboard-services"
+LEEWAY_SECONDS: Final = 10
+TOKEN_BYTES_MOST: Final = 4096
+#: Verified tokens a process remembers: about 20 MB when full.
+REMEMBERED: Final = 50_000
+
+OWN_ALGORITHM: Final = "HS256"
+PROVIDER_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+_REQUIRED: Final = ("exp", "iat", "nbf", "jti", "sub", "iss", "aud", "type")
+_PROVIDER_REQUIRED: Final = ("exp", "iat", "jti", "sub", "iss", "aud")
+_LIFETIME_MOST: Final[dict[str, int]] = {
+    "access": ACCESS_SECONDS,
+    "refresh": REFRESH_SECONDS,
+    "service": 10 * SERVICE_SECONDS,
+}
+_PROVIDER_LIFETIME_MOST: Final = 24 * 3600
+_SPELLING: Final = re.compile(r"\A[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """An access token and the refresh token of the same family."""
+
+    access_token: str
+    refresh_token: str
+    refresh_jti: str
+    family: str
+    refresh_expires_at: int
+
+
+class Identity:
+    """Makes and verifies tokens."""
+
+    def __init__(self, app: Flask, settings: Settings, revocations: Revocations) -> None:
+        self._app = app
+        self._revocations = revocations
+        self._own_keys = {key.kid: key.secret for key in settings.token_keys}
+        self._signing_kid = settings.token_keys[0].kid
+        self._provider = _provider(settings)
+        self._remembered: OrderedDict[str, Claims] = OrderedDict()
+        self._lock = threading.Lock()
+        app.config.update(
+            JWT_ALGORITHM=OWN_ALGORITHM,
+            JWT_DECODE_ALGORITHMS=[OWN_ALGORITHM, *(PROVIDER_ALGORITHMS if self._provider else ())],
+            JWT_SECRET_KEY=settings.token_keys[0].secret,
+            JWT_ENCODE_ISSUER=settings.token_issuer,
+            JWT_DECODE_ISSUER=settings.token_issuer,
+            JWT_ENCODE_AUDIENCE=PLAYER_AUDIENCE,
+            JWT_DECODE_AUDIENCE=[PLAYER_AUDIENCE, SERVICE_AUDIENCE],
+            JWT_DECODE_LEEWAY=LEEWAY_SECONDS,
+            JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=ACCESS_SECONDS),
+            JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=REFRESH_SECONDS),
+            JWT_TOKEN_LOCATION=["headers"],
+            JWT_COOKIE_CSRF_PROTECT=False,  # no cookies, so no claim for them
+        )
+        JWTManager(app).decode_key_loader(self._key_for)
+
+    def issue(self, user_id: str, family: str | None = None) -> TokenPair:
+        """A new pair for a player, of a new family unless one is given."""
+        family = family or str(uuid4())
+        refresh_jti = str(uuid4())
+        headers = {"kid": self._signing_kid}
+        with self._app.app_context():
+            access = create_access_token(user_id, additional_claims={"family": family}, additional_headers=headers)
+            refresh = create_refresh_token(
+                user_id, additional_claims={"family": family, "jti": refresh_jti}, additional_headers=headers
+            )
+        return TokenPair(access, refresh, refresh_jti, family, int(time.time()) + REFRESH_SECONDS)
+
+    def issue_service(self, name: str, scopes: list[str], lifetime_seconds: int) -> tuple[str, str]:
+        """A game server's token with scopes; returns the token and its jti."""
+        jti = str(uuid4())
+        claims = {"type": "service", "aud": SERVICE_AUDIENCE, "scope": " ".join(scopes), "jti": jti, "family": jti}
+        with self._app.app_context():
+            token = create_access_token(
+                name,
+                additional_claims=claims,
+                additional_headers={"kid": self._signing_kid},
+                expires_delta=timedelta(seconds=lifetime_seconds),
+            )
+        return token, jti
+
+    def verify(self, token: str) -> Claims:
+        """Who a token stands for.
+
+        Raises:
+            TokenInvalid, TokenExpired, TokenRevoked: in this order of checks.
+            NotReady: whether it was revoked cannot be known now.
+        """
+        claims = self._remembered.get(token)
+        if claims is None:
+            claims = self._verify_anew(token)
+            with self._lock:
+                self._remembered[token] = claims
+                while len(self._remembered) > REMEMBERED:
+                    self._remembered.popitem(last=False)
+        elif claims.expires_at + LEEWAY_SECONDS <= time.time():
+            with self._lock:
+                self._remembered.pop(token, None)
+            raise TokenExpired
+        self._revocations.refuse_if_revoked(claims)
+        return claims
+
+    def _verify_anew(self, token: str) -> Claims:
+        if len(token) > TOKEN_BYTES_MOST or not _SPELLING.match(token) or not _spelled_one_way(token):
+            raise TokenInvalid
+        try:
+            with self._app.app_context():
+                decode_token(token)
+            header = jwt.get_unverified_header(token)
+            payload = jwt.decode(token, options={"verify_signature": False})
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired from None
+        except jwt.PyJWKClientConnectionError as error:
+            raise NotReady("The identity provider's keys cannot be reached now.", retry_after_seconds=2) from error
+        except (jwt.PyJWTError, JWTExtendedException, ValueError, TypeError, RecursionError):
+            raise TokenInvalid from None
+        return self._claims(payload, own=header["alg"] == OWN_ALGORITHM)
+
+    def _key_for(self, header: dict[str, Any], _payload: dict[str, Any]) -> Any:
+        """The key by `kid`, from a list we hold; a key is only used with the algorithms made for it."""
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if not isinstance(kid, str):
+            raise jwt.InvalidKeyError("no kid")
+        if algorithm == OWN_ALGORITHM and kid in self._own_keys:
+            return self._own_keys[kid]
+        if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:
+            return self._provider(kid)
+        raise jwt.InvalidKeyError("unknown kid")
+
+    def _claims(self, payload: dict[str, Any], *, own: bool) -> Claims:
+        """Check what decoding leaves open: every claim there, of its type, in its bounds, of its audience."""
+        required = _REQUIRED if own else _PROVIDER_REQUIRED
+        if any(payload.get(name) is None for name in required):
+            raise TokenInvalid
+        kind: Kind = payload.get("type", "access")
+        expires_at, issued_at, scope = payload["exp"], payload["iat"], payload.get("scope", "")
+        if kind not in _LIFETIME_MOST or not (own or kind == "access"):
+            raise TokenInvalid
+        if payload["aud"] != (SERVICE_AUDIENCE if kind == "service" else PLAYER_AUDIENCE):
+            raise TokenInvalid
+        if not all(isinstance(n, int) and not isinstance(n, bool) for n in (expires_at, issued_at)):
+            raise TokenInvalid
+        if expires_at - issued_at > (_LIFETIME_MOST[kind] if own else _PROVIDER_LIFETIME_MOST):
+            raise TokenInvalid
+        jti, family, subject = payload["jti"], payload.get("family", payload["jti"]), payload["sub"]
+        if not (_is_uuid(jti) and _is_uuid(family)) or not isinstance(subject, str) or not isinstance(scope, str):
+            raise TokenInvalid
+        if kind != "service" and not _is_uuid(subject):
+            raise TokenInvalid
+        scopes = frozenset(scope.split()) & frozenset(SCOPES) if kind == "service" else frozenset()
+        return Claims(subject, jti, family, kind, scopes, expires_at)
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def _spelled_one_way(token: str) -> bool:
+    """Whether each part is the one base64url spelling of its bytes: unused last bits are zero (RFC 4648 §3.5)."""
+    for part in token.split("."):
+        try:
+            decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        except ValueError:
+            return False
+        if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:
+            return False
+    return True
+
+
+def _provider(settings: Settings) -> Any:
+    """A look-up by kid into an identity provider's JWKS (RFC 7517), or None without one."""
+    if settings.jwks_url:
+        client = jwt.PyJWKClient(settings.jwks_url, cache_keys=True, lifespan=300, timeout=2)
+        return lambda kid: client.get_signing_key(kid).key
+    if settings.jwks_file:
+        keys = {key.key_id: key.key for key in jwt.PyJWKSet.from_json(Path(settings.jwks_file).read_text("utf-8")).keys}
+
+        def look_up(kid: str) -> Any:
+            try:
+                return keys[kid]
+            except KeyError:
+                raise jwt.InvalidKeyError("unknown kid") from None
+
+        return look_up
+    return None

@@ -1,0 +1,93 @@
+"""Rate limits: flask-limiter's storage and strategies, asked at the place in the order of checks where each belongs.
+
+With Redis away, each process counts by itself in memory: a limit then holds per process, never not at all, and
+Redis is asked again after a pause.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import structlog
+from flask import Flask
+from flask_limiter import Limiter
+from limits import RateLimitItem, parse_many
+from limits.errors import StorageError
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter, RateLimiter
+from redis import RedisError
+
+from models.errors import RateLimited
+from models.settings import Settings
+
+#: A limit is not worth waiting for: past this the process counts by itself.
+STORAGE_TIMEOUT_SECONDS: Final = 0.3
+REDIS_PAUSE_SECONDS: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Limits:
+    """Spends one of a caller's allowance, or refuses."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        timeouts = {"socket_timeout": STORAGE_TIMEOUT_SECONDS}
+        if not settings.redis_url.startswith("unix"):
+            timeouts["socket_connect_timeout"] = STORAGE_TIMEOUT_SECONDS
+        self._limiter = Limiter(
+            key_func=lambda: "",
+            storage_uri=_storage_uri(settings.redis_url),
+            storage_options=timeouts,  # type: ignore[arg-type]
+            strategy="sliding-window-counter",
+            key_prefix="sb:limit",
+        )
+        # Announced before it is set up, so that it adds no hooks: limits are asked below, in the contract's order.
+        app.extensions.setdefault("limiter", set()).add(self._limiter)
+        self._limiter.init_app(app)
+        self._local: RateLimiter = FixedWindowRateLimiter(MemoryStorage())
+        self._redis_rests_until = float("-inf")
+        self._lock = threading.Lock()
+        self._address = parse_many(settings.limit_address)
+        self._user = parse_many(settings.limit_user)
+        self._registration = parse_many(settings.limit_registration)
+
+    def address(self, address: str) -> None:
+        """Count a write against the caller's address. Raises RateLimited."""
+        self._spend(self._address, "address", address)
+
+    def user(self, user_id: str) -> None:
+        """Count a write against the player. Raises RateLimited."""
+        self._spend(self._user, "user", user_id)
+
+    def registration(self, address: str) -> None:
+        """Count a registration against the caller's address. Raises RateLimited."""
+        self._spend(self._registration, "registration", address)
+
+    def _spend(self, items: list[RateLimitItem], kind: str, key: str) -> None:
+        for item in items:
+            strategy = self._strategy()
+            try:
+                if strategy.hit(item, kind, key):
+                    continue
+                reset_at = strategy.get_window_stats(item, kind, key).reset_time
+            except (RedisError, StorageError) as error:
+                self._rest(error)
+                if self._local.hit(item, kind, key):
+                    continue
+                reset_at = self._local.get_window_stats(item, kind, key).reset_time
+            raise RateLimited(retry_after_seconds=max(1, round(reset_at - time.time() + 0.5)), limit=item.amount)
+
+    def _strategy(self) -> RateLimiter:
+        return self._local if time.monotonic() < self._redis_rests_until else self._limiter.limiter
+
+    def _rest(self, error: Exception) -> None:
+        with self._lock:
+            self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
+        log.warning("limits are counted per process", **{"event.action": "limit"}, error=type(error).__name__)
+
+
+def _storage_uri(redis_url: str) -> str:
+    """The `limits` package's spelling of a Redis URL."""
+    return "redis+" + redis_url if redis_url.startswith("unix://") else redis_url

@@ -1,0 +1,81 @@
+"""Who may have a personal half, and what becomes of the updates it sends; the same checks as over HTTP."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+from models.accounts.tokens import Claims
+from models.errors import TokenExpired, TokenInvalid
+from models.pipeline import ledger
+from models.pipeline.updates import SignedUpdate
+from web.live.messages import Result
+from web.metrics import ACCEPTED, REPLAYED, observe_stores
+from web.services import Services
+
+
+class Admission:
+    """Decides with the stores of this process. Everything but `still_holds` may wait for them."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        observe_stores(services.stores)
+
+    def verify(self, token: str) -> Claims:
+        """The player whose access token this is.
+
+        Raises:
+            TokenInvalid, TokenExpired, TokenRevoked, UserBlocked, NotReady.
+        """
+        claims = self._services.identity.verify(token)
+        if claims.kind != "access":
+            raise TokenInvalid("A socket takes an access token.")
+        self.still_holds(claims)
+        return claims
+
+    def still_holds(self, claims: Claims) -> None:
+        """Let a token pass that is not expired, not revoked, and whose player is not blocked.
+
+        Expiry is to the second here, without the leeway for clocks that verification grants: a connection is closed
+        when its token says so.
+
+        Raises:
+            TokenExpired, TokenRevoked, UserBlocked, NotReady.
+        """
+        if claims.expires_at <= time.time():
+            raise TokenExpired
+        revocations = self._services.stores.revocations
+        revocations.refuse_if_revoked(claims)
+        revocations.refuse_if_blocked(claims.subject)
+
+    def accept(self, claims: Claims, update: SignedUpdate, *, address: str) -> bool:
+        """Commit a player's update to the inbox and wake its shard; True when it was there before (I1).
+
+        Raises:
+            ScoreboardError: nothing was accepted.
+        """
+        self.still_holds(claims)
+        self._services.limits.user(claims.subject)
+        receipt = self._services.stores.acceptor.accept(
+            claims.subject, update, address=address, request_id=str(uuid4())
+        )
+        self._services.wakeup.wake(receipt.shard)
+        (REPLAYED if receipt.replayed else ACCEPTED).labels("socket").inc()
+        return receipt.replayed
+
+    def outcome(self, claims: Claims, action_id: str) -> list[Result]:
+        """What an update did on each board, with the player's rank now; empty while it is queued."""
+        stores = self._services.stores
+        with stores.engine.connect() as connection:
+            outcome = ledger.outcome(connection, claims.subject, action_id)
+        results = outcome.results if outcome is not None else ()
+        return [
+            Result(
+                done.board, done.previous_score, done.score_increment, done.new_score, self._rank(claims, done.board)
+            )
+            for done in results
+        ]
+
+    def _rank(self, claims: Claims, board: str) -> int | None:
+        page = self._services.stores.ranking.ranks(board, [claims.subject])
+        return page.entries[0].rank if page.entries else None

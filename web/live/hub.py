@@ -1,0 +1,282 @@
+"""Who listens to which board, and what each is sent; plain Python, told when to look by `pace.py`.
+
+I6: a socket's list at version v equals the board's top at v. Whatever is sent follows from states that were read
+whole from the ranking, so a lost event, a gap or a skipped delta costs time, never a wrong list.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from prometheus_client import Histogram
+
+from models.boards.deltas import delta
+from models.boards.events import BoardChanged
+from web.live import messages, metrics
+from web.live.people import Listener, People, Place
+from web.live.recent import Ranked, Recent, State
+
+#: 128 sends of a broadcast take about 1 ms: reads and other boards wait no longer than that.
+SENDS_BEFORE_GIVING_WAY: Final = 128
+#: A delta that changes no line of a top only says that the board moved on below it. On a large board nearly every
+#: change is such a one, so they are gathered: a version may be this old on a socket whose list is right all the same.
+QUIET_SECONDS: Final = 0.25
+#: Ids in one question for ranks; keeps each answer of Valkey's under about 3 ms.
+RANKS_ASKED_MOST: Final = 500
+
+
+class Page(Protocol):
+    """A stretch of a board as it stood at a version."""
+
+    @property
+    def season(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def entries(self) -> Iterable[RankedEntry]: ...
+
+
+class RankedEntry(Ranked, Protocol):
+    """An entry that says its rank."""
+
+    @property
+    def rank(self) -> int: ...
+
+
+class Reading(Protocol):
+    """The ranking, as far as the hub reads it. May wait for Redis; raises NotReady when it cannot be read."""
+
+    def top(self, board: str, count: int) -> Page: ...
+    def ranks(self, board: str, user_ids: list[str]) -> Page: ...
+
+
+class Member(Listener, Protocol):
+    """A socket that listens."""
+
+    topic: Topic | None
+    top: int
+    version: int | None  # of the list it holds; None: it holds none we can tell
+    owed: bool  # it waits for an answer to its subscription, even when nothing changed
+
+
+class Topic:
+    """One board that somebody listens to, or did."""
+
+    def __init__(self, board: str) -> None:
+        self.board = board
+        self.members: set[Member] = set()
+        self.people = People(board)
+        self.recent = Recent()
+        self.published_at: int | None = None  # Unix µs of the oldest event not yet sent on
+        self.accepted_at: int | None = None
+        self.quiet_at = float("-inf")  # when deltas without a line were sent last
+
+    def largest_top(self) -> int:
+        """How far down the board is read: once for all."""
+        return max((member.top for member in self.members), default=0)
+
+
+class Hub:
+    """Boards, those who listen to them, and the one sweep that brings all of them up to date."""
+
+    def __init__(
+        self,
+        ranking: Reading,
+        *,
+        wake: Callable[[str], None],
+        give_way: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`wake` asks for a `tick` of a board soon; `give_way` lets others run in the middle of a long sweep."""
+        self._ranking = ranking
+        self._wake = wake
+        self._give_way = give_way
+        self._monotonic = monotonic
+        self._topics: dict[str, Topic] = {}
+
+    def join(self, member: Member, board: str, top: int, *, resume: int | None = None) -> None:
+        """Listen, in place of what the member listened to before."""
+        self.leave(member)
+        topic = self._topics.setdefault(board, Topic(board))
+        member.topic, member.top, member.version, member.owed, member.place = topic, top, resume, True, None
+        topic.members.add(member)
+        topic.people.join(member)
+        self._wake(board)
+
+    def leave(self, member: Member) -> None:
+        """Listen no more. Repeatable."""
+        topic, member.topic = member.topic, None
+        if topic is not None:
+            topic.members.discard(member)
+            topic.people.leave(member)
+
+    def changed(self, event: BoardChanged) -> None:
+        """A batch changed a board."""
+        topic = self._topics.get(event.board)
+        if topic is None or not topic.members:
+            return
+        topic.people.applied(event.applied)
+        topic.published_at = min(event.published_at, topic.published_at or event.published_at)
+        topic.accepted_at = min(event.oldest_accepted_at, topic.accepted_at or event.oldest_accepted_at)
+        self._wake(event.board)
+
+    def missed(self) -> None:
+        """Events may have been lost: look at every board that somebody listens to."""
+        for board in self.boards():
+            self._wake(board)
+
+    def seen(self, board: str, version: int | None) -> None:
+        """The board stands at this version (None: it is missing); look if that is news."""
+        topic = self._topics.get(board)
+        current = topic.recent.current if topic else None
+        if current is None or current.version != version:
+            self._wake(board)
+
+    def drained(self, member: Member) -> None:
+        """A slow socket can take something again."""
+        if member.topic is not None:
+            member.topic.people.owe(member)
+            self._wake(member.topic.board)
+
+    def boards(self) -> list[str]:
+        """The boards that somebody listens to."""
+        return [board for board, topic in self._topics.items() if topic.members]
+
+    def tick(self, board: str) -> float | None:
+        """Read the board once and bring all who listen up to date; one tick of a board at a time.
+
+        Returns:
+            When to look again though nothing happens (monotonic seconds), or None.
+
+        Raises:
+            NotReady: the board cannot be read now; nobody is owed less for it.
+        """
+        topic = self._topics.get(board)
+        if topic is None or not topic.members:
+            return None
+        started = self._monotonic()
+        before, current = self._read(topic)
+        published_at, accepted_at = topic.published_at, topic.accepted_at
+        topic.published_at = topic.accepted_at = None
+        if before is None or before.version != current.version:
+            topic.people.moved()
+        due = self._serve(topic, current)
+        metrics.TICK_SECONDS.observe(self._monotonic() - started)
+        _observe_since(metrics.PUBLISHED_SENT_SECONDS, published_at)
+        _observe_since(metrics.ACCEPTED_SENT_SECONDS, accepted_at)
+        self._tell_people(topic)
+        return min((at for at in (due, topic.people.wait_until()) if at is not None), default=None)
+
+    def _read(self, topic: Topic) -> tuple[State | None, State]:
+        asked = topic.largest_top()
+        page = self._ranking.top(topic.board, asked)
+        before = topic.recent.current
+        if before is not None and before.season != page.season:
+            for member in topic.members:  # versions of another season say nothing about their lists
+                member.version = None
+        current = topic.recent.add(
+            season=page.season, version=page.version, total=page.total, asked=asked, entries=page.entries
+        )
+        return before, current
+
+    def _serve(self, topic: Topic, current: State) -> float | None:
+        """Send each member what leads from its version to the current one; returns when those left out are due."""
+        frames = Frames(topic.recent, current)
+        now = self._monotonic()
+        quiet_until = topic.quiet_at + QUIET_SECONDS
+        if now >= quiet_until:
+            topic.quiet_at = now
+        sent = skipped = 0
+        due: float | None = None
+        for member in list(topic.members):
+            if member.topic is not topic or (member.version == current.version and not member.owed):
+                continue
+            if member.busy:
+                skipped += 1
+                continue
+            if not current.covers(member.top):  # it joined during the read and asks for more than was read
+                due = now
+                continue
+            made = frames.leading_from(member.version, member.top)
+            if made.quiet and now < quiet_until and not member.owed:
+                due = quiet_until if due is None else due
+                continue
+            frames.count(made, resumed=member.owed and member.version is not None)
+            member.version, member.owed = current.version, False
+            member.send(made.frame)
+            sent += 1
+            if sent % SENDS_BEFORE_GIVING_WAY == 0:
+                self._give_way()
+        frames.report()
+        metrics.SKIPPED.inc(skipped)
+        return due
+
+    def _tell_people(self, topic: Topic) -> None:
+        asked = topic.people.to_ask(self._monotonic())
+        if not asked:
+            return
+        places: dict[str, Place] = {}
+        for start in range(0, len(asked), RANKS_ASKED_MOST):
+            page = self._ranking.ranks(topic.board, asked[start : start + RANKS_ASKED_MOST])
+            places.update((entry.user_id, Place(entry.score, entry.rank)) for entry in page.entries)
+        topic.people.tell(asked, places, self._monotonic())
+
+
+class Made:
+    """A frame of a sweep and how often it was sent."""
+
+    __slots__ = ("frame", "kind", "quiet", "sent")
+
+    def __init__(self, kind: str, frame: bytes, *, quiet: bool = False) -> None:
+        self.kind = kind
+        self.frame = frame
+        self.quiet = quiet  # changes no line
+        self.sent = 0
+
+
+class Frames:
+    """The frames of one sweep: each made once, whoever gets it."""
+
+    def __init__(self, recent: Recent, current: State) -> None:
+        self._recent = recent
+        self._current = current
+        self._made: dict[tuple[int | None, int], Made] = {}
+
+    def leading_from(self, version: int | None, top: int) -> Made:
+        """A delta from that version of the top, or a snapshot when it is not known any more."""
+        made = self._made.get((version, top))
+        if made is None:
+            made = self._made[version, top] = self._make(version, top)
+        return made
+
+    @staticmethod
+    def count(made: Made, *, resumed: bool) -> None:
+        """One more of it is sent."""
+        made.sent += 1
+        if resumed:
+            metrics.RESUMED.labels(made.kind).inc()
+
+    def report(self) -> None:
+        """Add what was sent to the metrics, once a sweep."""
+        for made in self._made.values():
+            if made.sent:
+                metrics.SENT.labels(made.kind).inc(made.sent)
+                metrics.SENT_BYTES.inc(made.sent * len(made.frame))
+
+    def _make(self, version: int | None, top: int) -> Made:
+        current = self._current
+        old = self._recent.at(version, top)
+        if old is None:
+            return Made("snapshot", messages.snapshot(current.version, current.total, current.lines[:top]))
+        change = delta(old.lines[:top], current.lines[:top])
+        frame = messages.delta(old.version, current.version, current.total, change)
+        return Made("delta", frame, quiet=not change.removals and not change.upserts)
+
+
+def _observe_since(histogram: Histogram, unix_microseconds: int | None) -> None:
+    if unix_microseconds is not None:
+        histogram.observe(max(0.0, time.time() - unix_microseconds / 1e6))

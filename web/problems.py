@@ -1,0 +1,114 @@
+"""Errors as `application/problem+json` (RFC 9457): the one map from causes to statuses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from models import errors
+from models.errors import RateLimited, ScoreboardError
+
+log = structlog.get_logger(__name__)
+
+STATUS_OF: Final[dict[str, int]] = {
+    "malformed_json": 400,
+    "handshake_invalid": 400,
+    "token_missing": 401,
+    "token_invalid": 401,
+    "token_expired": 401,
+    "token_revoked": 401,
+    "signature_invalid": 403,
+    "forbidden": 403,
+    "user_blocked": 403,
+    "not_found": 404,
+    "board_unknown": 404,
+    "method_not_allowed": 405,
+    "nonce_reused": 409,
+    "action_id_conflict": 409,
+    "already_exists": 409,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "validation_failed": 422,
+    "action_unknown": 422,
+    "timestamp_out_of_window": 422,
+    "upgrade_required": 426,
+    "rate_limited": 429,
+    "internal": 500,
+    "queue_unavailable": 503,
+    "overloaded": 503,
+    "not_ready": 503,
+}
+#: What the framework refuses by itself, in our words.
+_CODE_OF_STATUS: Final = {
+    400: "malformed_json",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+}
+_RETRY_AFTER_SECONDS: Final = 1
+
+
+def problem(code: str, detail: str, *, error: ScoreboardError | None = None) -> Response:
+    """The answer for a cause; `error` adds field errors, Retry-After and limits."""
+    status = STATUS_OF[code]
+    body: dict[str, Any] = {
+        "type": f"/docs/problems#{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": g.get("request_id", ""),
+    }
+    if error is not None and (error.errors or code == "validation_failed"):
+        body["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.errors]
+    response = Response(msgspec.json.encode(body), status, content_type="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    retry_after = error.retry_after_seconds if error is not None else None
+    if status in (429, 503):
+        response.headers["Retry-After"] = str(retry_after or _RETRY_AFTER_SECONDS)
+    if isinstance(error, RateLimited):
+        response.headers["RateLimit-Limit"] = str(error.limit)
+        response.headers["RateLimit-Remaining"] = str(error.remaining)
+        response.headers["RateLimit-Reset"] = str(retry_after or _RETRY_AFTER_SECONDS)
+    g.problem_code = code
+    return response
+
+
+def install_problems(app: Flask) -> None:
+    """Answer every error of the app as a problem."""
+
+    @app.errorhandler(ScoreboardError)
+    def _known(error: ScoreboardError) -> Response:
+        return problem(error.code, error.detail, error=error)
+
+    @app.errorhandler(RequestEntityTooLarge)
+    def _too_large(_error: RequestEntityTooLarge) -> Response:
+        return _known(errors.PayloadTooLarge())
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        code = _CODE_OF_STATUS.get(error.code or 500)
+        if code is None:
+            return error.get_response()  # type: ignore[return-value]  # redirects, 304
+        answer = problem(code, error.description or "")
+        if error.code == 405:
+            answer.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        return answer
+
+    @app.errorhandler(Exception)
+    def _unknown(error: Exception) -> Response:
+        log.error(
+            "request failed",
+            **{"event.action": "request", "http.request.method": request.method, "url.path": request.path},
+            exc_info=error,
+        )
+        return _known(errors.Internal())

@@ -1,0 +1,47 @@
+"""What every request gets: an id, a log line, and headers against misuse."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+_SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
+_QUIET: Final = ("/healthz", "/readyz", "/metrics")
+
+log = structlog.get_logger(__name__)
+
+
+def install_request_ids(app: Flask) -> None:
+    """Take the caller's X-Request-ID if it is sane, else make one; answer with it and log by it."""
+
+    @app.before_request
+    def _begin() -> None:
+        given = request.environ.get("HTTP_X_REQUEST_ID", "")
+        g.request_id = given if _SANE.match(given) else uuid4().hex
+        g.started = time.monotonic_ns()
+        clear_contextvars()
+        bind_contextvars(**{"http.request.id": g.request_id})
+
+    @app.after_request
+    def _end(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        level = log.debug if request.path in _QUIET else log.info
+        level(
+            "request",
+            **{
+                "event.action": "request",
+                "event.duration": time.monotonic_ns() - g.started,
+                "http.request.method": request.method,
+                "http.response.status_code": response.status_code,
+                "url.path": request.path,
+            },
+            code=g.get("problem_code"),
+        )
+        return response

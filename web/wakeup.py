@@ -1,0 +1,96 @@
+"""Wakes the worker: the one place that sends to Celery. A hint, never waited for (I7)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import redis
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from models import names
+from models.pipeline import wake
+from models.settings import Settings
+from models.storage.broker import transport_options
+
+#: Wake-ups of a process are at least this far apart under load; alone, one goes out at once.
+PAUSE_SECONDS: Final = 0.01
+#: After a broker did not answer it is left alone for this long; the sweeper comes in any case.
+BROKER_PAUSE_SECONDS: Final = 1.0
+#: A wake-up a worker takes later than this is not needed any more: the sweeper was there before.
+EXPIRES_SECONDS: Final = 30
+
+log = structlog.get_logger(__name__)
+
+
+class Wakeup:
+    """Sends wake-ups from a thread of its own, so that no request waits for Redis or the broker."""
+
+    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+        self._client = client
+        self._celery = Celery("scoreboard-sender", broker=settings.broker_url, set_as_current=False)
+        self._celery.conf.update(
+            broker_transport_options=transport_options(settings.broker_url, sending=True),
+            broker_connection_timeout=1,
+            task_ignore_result=True,
+            task_serializer="json",
+            task_publish_retry=False,
+        )
+        self._shards: set[int] = set()
+        self._arrived = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wake(self, shard: int) -> None:
+        """See that somebody drains the shard soon. Never blocks, never raises."""
+        with self._arrived:
+            self._shards.add(shard)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._send_all, name="wakeup", daemon=True)
+                self._thread.start()
+            self._arrived.notify()
+
+    def close(self) -> None:
+        """Stop sending; what is not sent is swept."""
+        self._stopping.set()
+        with self._arrived:
+            self._arrived.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=3)
+        self._celery.close()
+
+    def _send_all(self) -> None:
+        while not self._stopping.is_set():
+            with self._arrived:
+                while not self._shards and not self._stopping.is_set():
+                    self._arrived.wait()
+                shards, self._shards = self._shards, set()
+            pause = PAUSE_SECONDS
+            for shard in shards:
+                if not self._send(shard):
+                    pause = BROKER_PAUSE_SECONDS
+            self._stopping.wait(pause)
+
+    def _send(self, shard: int) -> bool:
+        """Send one wake-up unless one is in flight; False when the broker did not take it."""
+        try:
+            if not wake.raise_flag(self._client, shard):
+                return True
+        except redis.RedisError as error:
+            # Without the flag a wake-up more is sent, which costs time and nothing else.
+            log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
+        try:
+            self._celery.send_task(
+                names.APPLY_SHARD,
+                (shard,),
+                queue=names.APPLY_QUEUE,
+                expires=EXPIRES_SECONDS,
+                ignore_result=True,
+                retry=False,
+            )
+        except (KombuError, redis.RedisError, OSError) as error:
+            log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=type(error).__name__)
+            return False
+        return True

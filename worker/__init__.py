@@ -1,0 +1,1 @@
+"""The Celery worker: wakes up, drains shards, sweeps and repairs."""

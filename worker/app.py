@@ -1,0 +1,125 @@
+"""The Celery application of worker, beat and Flower; each worker process opens its stores after the fork."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+import structlog
+from celery import Celery, signals
+from kombu import Queue
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import names
+from models.logs import configure_logging
+from models.pipeline.drain import Drain
+from models.settings import Settings
+from models.storage.broker import transport_options
+from models.stores import Stores, open_stores
+from worker import metrics
+from worker.schedule import SCHEDULE
+
+#: Between the first TERM and the end, running tasks may finish; a batch takes milliseconds.
+SOFT_SHUTDOWN_SECONDS: Final = 3.0
+#: Celery gives a new process 4 s to say that it lives.
+WARM_UP_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> Celery:
+    """A Celery application for these settings."""
+    celery = Celery("scoreboard", broker=settings.broker_url, include=["worker.tasks"])
+    celery.conf.update(
+        broker_transport_options=transport_options(settings.broker_url, sending=False),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # an outage of any length ends by itself
+        broker_connection_timeout=2,
+        task_queues=[Queue(names.APPLY_QUEUE), Queue(names.MAINTENANCE_QUEUE)],
+        task_default_queue=names.MAINTENANCE_QUEUE,
+        task_routes={task: {"queue": queue} for task, queue in names.TASK_QUEUES.items()},
+        task_ignore_result=True,
+        task_acks_late=False,  # a wake-up carries no data: the sweeper is the guarantee, not the redelivery
+        task_serializer="json",
+        accept_content=["json"],
+        task_time_limit=60,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,  # Flower shows what each task did
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_soft_shutdown_timeout=SOFT_SHUTDOWN_SECONDS,
+        worker_max_tasks_per_child=100_000,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        beat_schedule=SCHEDULE,
+        beat_max_loop_interval=1,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return celery
+
+
+class Process:
+    """What this worker process keeps open; empty in the parent, in beat and in Flower."""
+
+    def __init__(self) -> None:
+        self._stores: Stores | None = None
+        self._drain: Drain | None = None
+
+    def open(self) -> None:
+        """Open the stores; called in each child after the fork, so that no socket is shared."""
+        self._stores = open_stores(settings)
+        self._stores.ranking.on_rebuilt = metrics.rebuilt
+        self._drain = self._stores.drain(metrics.observer())
+        self._warm_up(self._drain)
+
+    def _warm_up(self, drain: Drain) -> None:
+        """Connect, plan, and take what waits already, so that the first wake-up need not."""
+        try:
+            for shard in range(settings.shards):
+                drain.drain(shard, deadline_seconds=WARM_UP_SECONDS / settings.shards)
+        except (psycopg.Error, SQLAlchemyError) as error:
+            log.info("not warmed up", **{"event.action": "warm-up"}, error=str(error))
+
+    def close(self) -> None:
+        """Close them."""
+        if self._drain is not None:
+            self._drain.close()
+        if self._stores is not None:
+            self._stores.close()
+        self._drain = self._stores = None
+
+    @property
+    def stores(self) -> Stores:
+        """The open stores."""
+        if self._stores is None:
+            self.open()
+        assert self._stores is not None  # noqa: S101 - open() sets it
+        return self._stores
+
+    @property
+    def drain(self) -> Drain:
+        """The one drain of this process."""
+        if self._drain is None:
+            self.open()
+        assert self._drain is not None  # noqa: S101 - open() sets it
+        return self._drain
+
+
+settings = Settings.from_env()
+app = create_app(settings)
+process = Process()
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    configure_logging("scoreboard-worker", settings.log_level)
+
+
+@signals.worker_process_init.connect
+def _open(**_: Any) -> None:
+    process.open()
+
+
+@signals.worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    process.close()

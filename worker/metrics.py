@@ -1,0 +1,60 @@
+"""The worker's figures; each process writes its own, `/metrics` adds them up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+from models.pipeline.drain import DrainObserver
+from models.pipeline.ledger import AppliedUpdate
+
+LATENCY_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
+
+APPLIED = Counter("scoreboard_updates_applied_total", "History rows written by the worker.")
+REJECTED = Counter("scoreboard_updates_rejected_total", "Accepted updates parked in dead_letters.")
+BATCH_ROWS = Histogram(
+    "scoreboard_apply_batch_rows", "Inbox rows a transaction settled.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+BATCH_SECONDS = Histogram(
+    "scoreboard_apply_batch_seconds", "One apply transaction, commit included.", buckets=LATENCY_BUCKETS
+)
+ACCEPTED_TO_APPLIED = Histogram(
+    "scoreboard_accepted_to_applied_seconds", "From the inbox row to its commit in the ledger.", buckets=LATENCY_BUCKETS
+)
+ACCEPTED_TO_PUBLISHED = Histogram(
+    "scoreboard_accepted_to_published_seconds", "From the inbox row to the event in Redis.", buckets=LATENCY_BUCKETS
+)
+SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper had to do.", ["what"])
+REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ from Postgres.", ["board"])
+REBUILDS = Counter("scoreboard_rebuilds_total", "Boards built from Postgres by a worker.", ["board"])
+
+
+def observer() -> DrainObserver:
+    """Counts what a drain does."""
+    return DrainObserver(batch=_batch, applied=_applied, published=_published, rejected=REJECTED.inc)
+
+
+def rebuilt(board: str, _seconds: float) -> None:
+    """Count a board that this worker built."""
+    REBUILDS.labels(board).inc()
+
+
+def _batch(rows: int, seconds: float) -> None:
+    BATCH_ROWS.observe(rows)
+    BATCH_SECONDS.observe(seconds)
+
+
+def _applied(updates: Iterable[AppliedUpdate]) -> None:
+    now = time.time()
+    for update in updates:
+        APPLIED.inc()
+        ACCEPTED_TO_APPLIED.observe(max(0.0, now - update.accepted_at / 1e6))
+
+
+def _published(updates: Iterable[AppliedUpdate]) -> None:
+    now = time.time()
+    for update in updates:
+        ACCEPTED_TO_PUBLISHED.observe(max(0.0, now - update.accepted_at / 1e6))
