@@ -36,7 +36,7 @@ from models.pipeline.group_commit import GroupCommit
 from models.pipeline.inbox import Arrival, Key, KnownKey, shard_of
 from models.pipeline.pressure import Pressure
 from models.pipeline.updates import SignedUpdate
-from models.storage.database import open_connection
+from models.storage.database import CONNECT_TIMEOUT_SECONDS, BoundedConnection, open_connection
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Acceptor:
         self._catalogue = catalogue
         self._pressure = pressure
         self._shards = shards
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._connection: BoundedConnection[tuple[Any, ...]] | None = None
         self._closing = threading.Lock()
         self._commits: GroupCommit[Arrival, Verdict] = GroupCommit(self._write)
         self.on_group: Callable[[int, float], None] = nobody
@@ -175,12 +175,12 @@ class Acceptor:
                 self._connection.close()
                 self._connection = None
 
-    def _write(self, arrivals: list[Arrival]) -> list[Verdict]:
+    def _write(self, arrivals: list[Arrival], deadline: float) -> list[Verdict]:
         """One group's write. Safe to repeat: after a COMMIT in doubt the rows are simply found to be known."""
         for attempt in range(1, WRITE_TRIES + 1):
             try:
                 started = time.monotonic()
-                verdicts = self._write_once(arrivals)
+                verdicts = self._write_once(arrivals, deadline)
                 self.on_group(len(arrivals), time.monotonic() - started)
                 return verdicts
             except psycopg.Error as error:
@@ -188,12 +188,15 @@ class Acceptor:
                     "the inbox cannot be written", **{"event.action": "accept"}, attempt=attempt, error=str(error)
                 )
                 self.close()
+            if time.monotonic() > deadline - CONNECT_TIMEOUT_SECONDS:
+                break
         raise QueueUnavailable(retry_after_seconds=1)
 
-    def _write_once(self, arrivals: list[Arrival]) -> list[Verdict]:
+    def _write_once(self, arrivals: list[Arrival], deadline: float) -> list[Verdict]:
         if self._connection is None:
             self._connection = open_connection(self._database_url)
             self._connection.autocommit = True  # a group is one statement: one round trip, one commit
+        self._connection.answer_by = deadline
         fresh: dict[Key, Arrival] = {}
         for arrival in arrivals:
             fresh.setdefault(arrival.key, arrival)  # the first of equal ones goes in; the order stays

@@ -7,6 +7,7 @@ the first of those then writes for all of them. Alone, nobody waits for company.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
@@ -17,8 +18,11 @@ from models.errors import Overloaded, QueueUnavailable, ScoreboardError
 GROUP_MOST: Final = 1_000
 #: Items that may wait; beyond this the caller is told to come back (I8).
 WAITING_MOST: Final = 10_000
-#: A write is bounded by its statement time-out (5 s) and one reconnection (2 s).
-WAIT_SECONDS: Final = 8.0
+#: Who has waited this long is not written any more: the answer could come too late.
+WAIT_SECONDS: Final = 7.0
+#: Every caller has an answer by then. Leaves a write its try without an answer (6 s) and one reconnection (2 s), and a
+#: caller who waited WAIT_SECONDS one reconnection.
+ANSWER_SECONDS: Final = 9.0
 
 Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
@@ -27,21 +31,25 @@ Verdict = TypeVar("Verdict")
 class _Ticket(Generic[Item, Verdict]):
     """One caller's items and what became of them."""
 
-    __slots__ = ("error", "items", "leads", "verdicts", "woken")
+    __slots__ = ("error", "items", "leads", "since", "verdicts", "woken")
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.verdicts: Sequence[Verdict] | None = None
         self.error: Exception | None = None
         self.leads = False
+        self.since = time.monotonic()
         self.woken = threading.Event()
 
 
 class GroupCommit(Generic[Item, Verdict]):
     """Gathers items of many threads (or greenlets) into writes, one write at a time."""
 
-    def __init__(self, write: Callable[[list[Item]], list[Verdict]]) -> None:
-        """`write` gets a group's items and returns a verdict for each, in order, after its commit."""
+    def __init__(self, write: Callable[[list[Item], float], list[Verdict]]) -> None:
+        """`write` gets a group's items and returns a verdict for each, in order, after its commit.
+
+        Its second argument says when it must have returned or raised, by the monotonic clock.
+        """
         self._write = write
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket[Item, Verdict]] = deque()
@@ -53,7 +61,7 @@ class GroupCommit(Generic[Item, Verdict]):
 
         Raises:
             Overloaded: too many wait already; nothing was written.
-            QueueUnavailable: the write did not end in time; it may or may not come to pass.
+            QueueUnavailable: the write did not end within ANSWER_SECONDS; it may or may not come to pass.
             ScoreboardError: what `write` raised for the group.
         """
         ticket: _Ticket[Item, Verdict] = _Ticket(items)
@@ -76,13 +84,12 @@ class GroupCommit(Generic[Item, Verdict]):
 
     def _await(self, ticket: _Ticket[Item, Verdict]) -> None:
         try:
-            woken = ticket.woken.wait(WAIT_SECONDS)
+            if not ticket.woken.wait(WAIT_SECONDS) and not self._give_up(ticket):
+                ticket.woken.wait(ANSWER_SECONDS - WAIT_SECONDS)  # its write has begun
         except BaseException:  # interrupted, or its greenlet was killed: it will not lead any more
             self._give_up(ticket)
             self._decline_lead(ticket)
             raise
-        if not woken:
-            self._give_up(ticket)
 
     def _decline_lead(self, ticket: _Ticket[Item, Verdict]) -> None:
         """Hand a lead that was passed to this ticket to the next, or nobody would ever write again."""
@@ -93,17 +100,19 @@ class GroupCommit(Generic[Item, Verdict]):
             self._waiting_items -= len(ticket.items)
         self._pass_on()
 
-    def _give_up(self, ticket: _Ticket[Item, Verdict]) -> None:
+    def _give_up(self, ticket: _Ticket[Item, Verdict]) -> bool:
         """Leave the queue, unless the lead was passed to this ticket in the meantime: then it must lead."""
         with self._lock:
-            if not ticket.leads and ticket in self._waiting:
-                self._waiting.remove(ticket)
-                self._waiting_items -= len(ticket.items)
+            if ticket.leads or ticket not in self._waiting:
+                return False
+            self._waiting.remove(ticket)
+            self._waiting_items -= len(ticket.items)
+            return True
 
     def _lead(self) -> None:
         group = self._take()
         try:
-            verdicts = self._write([item for ticket in group for item in ticket.items])
+            verdicts = self._write_group(group) if group else []
         except ScoreboardError as error:
             for ticket in group:
                 ticket.error = error
@@ -121,15 +130,24 @@ class GroupCommit(Generic[Item, Verdict]):
             for ticket in group:
                 ticket.woken.set()
 
+    def _write_group(self, group: list[_Ticket[Item, Verdict]]) -> list[Verdict]:
+        oldest = group[0].since
+        return self._write([item for ticket in group for item in ticket.items], oldest + ANSWER_SECONDS)
+
     def _take(self) -> list[_Ticket[Item, Verdict]]:
+        """The next group; who has waited too long leaves the queue without being written."""
         group: list[_Ticket[Item, Verdict]] = []
+        too_late = time.monotonic() - WAIT_SECONDS
         with self._lock:
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0].items) <= GROUP_MOST):
                 ticket = self._waiting.popleft()
-                size += len(ticket.items)
-                group.append(ticket)
-            self._waiting_items -= size
+                self._waiting_items -= len(ticket.items)
+                if ticket.since <= too_late:
+                    ticket.woken.set()
+                else:
+                    size += len(ticket.items)
+                    group.append(ticket)
         return group
 
     def _pass_on(self) -> None:

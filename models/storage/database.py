@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -44,22 +45,26 @@ def connect_options() -> dict[str, str | int]:
 class BoundedConnection(psycopg.Connection[Row]):
     """A connection that waits for no answer without end (I8), whatever state the server is in."""
 
+    #: When its owner must have an answer, by the monotonic clock, if that is sooner than ANSWER_SECONDS.
+    answer_by = math.inf
+
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """psycopg's one place to wait; a statement that was not answered leaves the connection closed.
 
         Raises:
-            psycopg.OperationalError: no answer within ANSWER_SECONDS; what was sent may or may not come to pass.
+            psycopg.OperationalError: no answer in time; what was sent may or may not come to pass.
         """
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         started = time.monotonic()
+        seconds = max(0.0, min(ANSWER_SECONDS, self.answer_by - started))
         try:
-            return super().wait(gen, interval, ANSWER_SECONDS)
+            return super().wait(gen, interval, seconds)
         except psycopg.OperationalError as error:
-            if time.monotonic() - started < ANSWER_SECONDS:
+            if time.monotonic() - started < seconds:
                 raise
             self.close()
-            raise psycopg.OperationalError(f"no answer from Postgres within {ANSWER_SECONDS:.0f} s") from error
+            raise psycopg.OperationalError(f"no answer from Postgres within {seconds:.1f} s") from error
 
 
 def open_engine(database_url: str) -> Engine:
@@ -87,7 +92,7 @@ def open_engine(database_url: str) -> Engine:
 
 def open_connection(
     database_url: str, *, planner: Mapping[str, str] | None = None
-) -> psycopg.Connection[tuple[Any, ...]]:
+) -> BoundedConnection[tuple[Any, ...]]:
     """A connection outside the pool, for the one loop that owns it; statements are prepared at first use.
 
     Args:

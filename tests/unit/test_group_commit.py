@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -22,13 +23,15 @@ class Store:
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
+        self.deadlines: list[float] = []
         self.begun = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
         self.fail_with: list[BaseException | None] = []
         self.held = True
 
-    def write(self, items: list[int]) -> list[str]:
+    def write(self, items: list[int], deadline: float) -> list[str]:
         self.groups.append(items)
+        self.deadlines.append(deadline)
         number = len(self.groups) - 1
         if self.held:
             self.begun.release()
@@ -109,7 +112,7 @@ def test_who_comes_during_a_write_goes_with_the_next_one(commits: GroupCommit[in
 def test_there_is_one_write_at_a_time(commits: GroupCommit[int, str]) -> None:
     now, most, lock = 0, 0, threading.Lock()
 
-    def write(items: list[int]) -> list[str]:
+    def write(items: list[int], deadline: float) -> list[str]:
         nonlocal now, most
         with lock:
             now += 1
@@ -216,28 +219,71 @@ def test_who_waits_too_long_gives_up_and_is_not_written_later(
     assert is_idle(commits)
 
 
-def test_who_gives_up_at_the_moment_the_lead_is_passed_on_leads(
+def test_who_gives_up_at_the_moment_the_lead_is_passed_on_leads_the_others(
     commits: GroupCommit[int, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise nobody would write any more: the lead would be with somebody who went home."""
-    passed = threading.Event()
+    callers: list[Caller] = []
     give_up = commits._give_up
 
-    def late(ticket: object) -> None:
+    def late(ticket: object) -> bool:
+        callers.append(Caller(commits, [2]))
+        eventually(waiting(commits, 2))
         store.held = False
         store.go_on.release()
         eventually(lambda: ticket.leads)  # type: ignore[attr-defined]
-        passed.set()
-        give_up(ticket)  # type: ignore[arg-type]
+        return give_up(ticket)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(commits, "_give_up", late)
     leader = Caller(commits, [0])
     assert store.begun.acquire(timeout=5)
-    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.05)
-    assert commits.submit([1]) == ["v1"]
-    assert passed.is_set()
+    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(commits, "_give_up", late)
+    with pytest.raises(QueueUnavailable):
+        commits.submit([1])
+    assert callers[0].join().verdicts == ["v2"]
     assert leader.join().verdicts == ["v0"]
+    assert store.groups == [[0], [2]]
     assert is_idle(commits)
+
+
+def test_who_waits_for_a_write_that_has_begun_gets_its_answer(
+    commits: GroupCommit[int, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting too long counts while in the queue; what is being written may still come out well."""
+    given_up = threading.Event()
+    give_up = commits._give_up
+
+    def noticed(ticket: object) -> bool:
+        left = give_up(ticket)  # type: ignore[arg-type]
+        given_up.set()
+        return left
+
+    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(commits, "_give_up", noticed)
+    _, followers = queue_behind_a_write(commits, store, 2)
+    store.go_on.release()
+    assert store.begun.acquire(timeout=5)
+    assert given_up.wait(5)
+    store.go_on.release()
+    assert [caller.join().verdicts for caller in followers] == [["v1"], ["v2"]]
+    assert is_idle(commits)
+
+
+def test_a_write_is_told_when_the_oldest_of_its_callers_must_have_an_answer(
+    commits: GroupCommit[int, str], store: Store
+) -> None:
+    """I8: nobody waits longer than that, whether in the queue or for the write."""
+    before = time.monotonic()
+    _, followers = queue_behind_a_write(commits, store, 1)
+    after = time.monotonic()
+    followers.append(Caller(commits, [2]))
+    eventually(waiting(commits, 2))
+    store.held = False
+    store.go_on.release()
+    assert [caller.join().verdicts for caller in followers] == [["v1"], ["v2"]]
+    assert store.groups == [[0], [1, 2]]
+    for deadline in store.deadlines:
+        assert before + group_commit.ANSWER_SECONDS <= deadline <= after + group_commit.ANSWER_SECONDS
 
 
 def test_who_is_interrupted_while_waiting_does_not_take_the_lead_along(
@@ -274,7 +320,7 @@ def test_who_is_interrupted_while_waiting_does_not_take_the_lead_along(
 def test_each_caller_gets_the_verdicts_of_its_own_items(calls: list[list[int]], failing: set[int]) -> None:
     writes = 0
 
-    def write(items: list[int]) -> list[str]:
+    def write(items: list[int], deadline: float) -> list[str]:
         nonlocal writes
         writes += 1
         if writes in failing:
