@@ -63,6 +63,7 @@ class Stores:
     def close(self) -> None:
         """Close all of it; repeatable."""
         self.revocations.stop()
+        self.pressure.close()
         self.acceptor.close()
         self.redis.close()
         self.engine.dispose()

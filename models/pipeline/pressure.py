@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.errors import Overloaded
 from models.pipeline import inbox
 from models.pipeline.inbox import InboxState
+from models.storage.database import ANSWER_SECONDS
 
 LOOK_SECONDS: Final = 1.0
 
@@ -42,10 +43,17 @@ class Pressure:
 
     def state(self) -> InboxState:
         """The inbox as it was about a second ago; asking has it looked at again, and waits for nothing (I8)."""
-        if time.monotonic() - self._looked_at > LOOK_SECONDS and self._looking.acquire(blocking=False):
-            self._looked_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_SECONDS and self._looking.acquire(blocking=False):
+            self._looked_at = now
             threading.Thread(target=self._look, name="pressure", daemon=True).start()
         return self._state
+
+    def close(self) -> None:
+        """See a look that is under way through to its end, and look no more; repeatable."""
+        self._looked_at = float("inf")
+        if self._looking.acquire(timeout=ANSWER_SECONDS):
+            self._looking.release()
 
     def _look(self) -> None:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from models.pipeline.drain import Drain
 from tests.fixtures.api import SignedIn
 from tests.fixtures.people import as_json, sign
 from tests.fixtures.threads import at_once, background
+from web.api import waiting
 
 UPDATE, BATCH = "/api/v1/scores/update", "/api/v1/scores/batch"
 JSON = {"Content-Type": "application/json"}
@@ -120,6 +123,31 @@ def test_fifty_equal_requests_at_once_are_one_history_row_and_fifty_equal_answer
     assert Counter("Idempotent-Replayed" in answer.headers for answer in answers) == {False: 1, True: 49}
     drain()
     assert query("SELECT count(*) FROM score_history") == [(1,)]
+
+
+def test_fifty_equal_requests_that_wait_get_fifty_equal_results(api, player, query, working) -> None:
+    """More than may wait for long: they wait as well while updates are applied in good time."""
+    update = sign(player.account, "a-1")
+    answers = at_once([lambda: send(api.test_client(), player, update, Prefer="wait=10") for _ in range(50)])
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+    assert answers[0].json["results"][0]["new_score"] == 10
+    assert Counter("Idempotent-Replayed" in answer.headers for answer in answers) == {False: 1, True: 49}
+    assert query("SELECT count(*) FROM score_history") == [(1,)]
+
+
+def test_those_too_many_do_not_wait_while_nothing_is_applied(
+    client, services, player, query, eventually, monkeypatch
+) -> None:
+    """I8: an API whose worker is gone has threads left for others."""
+    send(client, player, sign(player.account, "old"))
+    query("UPDATE inbox SET accepted_at = accepted_at - interval '1 minute'")
+    eventually(lambda: services.stores.pressure.state().oldest_age_seconds > 1)
+    monkeypatch.setattr(waiting, "_waiters", threading.BoundedSemaphore(1))
+    never = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: pytest.fail("waited all the same"))
+    monkeypatch.setattr(waiting, "time", never)
+    with waiting._waiters:
+        answer = send(client, player, sign(player.account, "a-1"), Prefer="wait=10")
+    assert (answer.status_code, answer.json["status"]) == (202, "queued")
 
 
 def test_what_was_parked_is_told_as_rejected_with_its_reason(client, player, query, drain) -> None:

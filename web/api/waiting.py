@@ -14,8 +14,10 @@ from models.stores import Stores
 from web.api.schemas import BoardResult, UpdateState
 
 WAIT_SECONDS_MOST: Final = 10.0
-#: Waiting requests hold a thread: half of a process' sixteen may, so that the others are always served.
+#: Waiting requests hold a thread: half of a process' sixteen may for long, so that the others are always served.
 WAITERS_MOST: Final = 8
+#: More than those wait for as long as a pipeline in good order takes, many times over, and only while it is.
+EXTRA_WAIT_SECONDS: Final = 0.5
 #: First looks come fast, since an update usually takes 5–20 ms; later ones spare Postgres.
 _LOOKS_SECONDS: Final = (0.003, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.025, 0.05)
 #: The ranking follows the commit within a few ms; after this the rank is given as it is.
@@ -33,8 +35,10 @@ def wanted_seconds(prefer: str | None) -> float | None:
 
 def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: float) -> Outcome:
     """The update's outcome, as soon as it is settled or when the time is up."""
-    if not _waiters.acquire(blocking=False):
-        return Outcome("queued")
+    may_wait_long = _waiters.acquire(blocking=False)
+    if not may_wait_long:
+        in_good_order = stores.pressure.state().oldest_age_seconds < EXTRA_WAIT_SECONDS
+        seconds = min(seconds, EXTRA_WAIT_SECONDS) if in_good_order else 0
     try:
         deadline = time.monotonic() + seconds
         look = 0
@@ -49,7 +53,8 @@ def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: fl
             time.sleep(pause)
             look += 1
     finally:
-        _waiters.release()
+        if may_wait_long:
+            _waiters.release()
 
 
 def settled_state(stores: Stores, user_id: str, action_id: str, outcome: Outcome, *, just_now: bool) -> UpdateState:
