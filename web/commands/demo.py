@@ -63,7 +63,7 @@ def _check(
     page = stores.ranking.top(BOARD, TOP)
     if accepted != updates:
         faults.append(f"{updates - accepted} updates were never accepted")
-    if not follower.follow(page.version, 10) or not demo_check.same_top(follower, page):
+    if not follower.wait_for(page.version, 10) or not demo_check.same_top(follower, page):
         faults.append(f"the socket's list (version {follower.version}) is not the board's top at {page.version}")
     if faults:
         raise click.ClickException("\n".join(["Not everything counted once:", *faults[:20]]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from simple_websocket import Client, ConnectionClosed
+from simple_websocket.errors import SimpleWebsocketError
 from sqlalchemy import text
 
 from models.boards.ranking import Page
@@ -16,10 +19,12 @@ from models.stores import Stores
 from web.commands.demo_players import Player
 
 DRAIN_SECONDS: Final = 60.0
+RECEIVE_SECONDS: Final = 0.2
+RECONNECT_SECONDS: Final = 0.1
 
 
 class Follower:
-    """A socket client that keeps the top of a board by snapshot and deltas alone."""
+    """A socket client that keeps the top of a board by snapshot and deltas alone, in a thread of its own."""
 
     def __init__(self, sockets_url: str, board: str, top: int) -> None:
         self._url = f"{sockets_url}/ws/v1/leaderboards/{board}"
@@ -29,23 +34,34 @@ class Follower:
         self.reconnections = 0
         self.entries: list[dict[str, Any]] = []
         self._client = self._connect()
+        self._leaving = threading.Event()
+        self._reached = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread.start()
 
-    def follow(self, version: int, seconds: float) -> bool:
-        """Take messages in until the list is of that version; False when time ran out."""
-        deadline = time.monotonic() + seconds
-        while self.version < version and time.monotonic() < deadline:
-            try:
-                message = self._client.receive(timeout=0.2)
-            except ConnectionClosed:
-                self._reconnect(deadline)
-                continue
-            if message is not None:
-                self._take(msgspec.json.decode(message))
-        return self.version >= version
+    def wait_for(self, version: int, seconds: float) -> bool:
+        """Whether the list reached that version in time."""
+        with self._reached:
+            return self._reached.wait_for(lambda: self.version >= version, seconds)
 
     def close(self) -> None:
         """Leave."""
-        self._client.close()
+        self._leaving.set()
+        self._thread.join(RECEIVE_SECONDS * 10)
+        with suppress(ConnectionClosed):
+            self._client.close()
+
+    def _follow(self) -> None:
+        while not self._leaving.is_set():
+            try:
+                message = self._client.receive(timeout=RECEIVE_SECONDS)
+            except ConnectionClosed:
+                self._reconnect()
+                continue
+            if message is not None:
+                with self._reached:
+                    self._take(msgspec.json.decode(message))
+                    self._reached.notify_all()
 
     def _connect(self) -> Any:
         client: Any = Client(self._url, subprotocols=["scoreboard.v1"])
@@ -55,15 +71,15 @@ class Follower:
         client.send(msgspec.json.encode(subscription).decode())
         return client
 
-    def _reconnect(self, deadline: float) -> None:
-        """Come back with `resume`, as often as it takes until the deadline."""
-        while time.monotonic() < deadline:
+    def _reconnect(self) -> None:
+        """Come back with `resume`, as often as it takes."""
+        while not self._leaving.wait(RECONNECT_SECONDS):
             try:
                 self._client = self._connect()
-                self.reconnections += 1
-                return
-            except (OSError, ConnectionError, ConnectionClosed):
-                time.sleep(0.1)
+            except (OSError, SimpleWebsocketError):
+                continue
+            self.reconnections += 1
+            return
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "snapshot":
