@@ -35,7 +35,6 @@ def demo(players: int, updates: int, rate: float) -> None:
     here = services()
     stores, settings = here.stores, here.settings
     cast = gather(stores, here.identity, players)
-    before = {e.user_id: e.score for e in stores.ranking.ranks(BOARD, [p.user_id for p in cast]).entries}
     follower = Follower(settings.sockets_url, BOARD, TOP)
     click.echo(f"{players} players on {settings.api_url}" + ("" if updates else "; Ctrl-C ends it"), err=True)
     started = time.monotonic()
@@ -45,13 +44,11 @@ def demo(players: int, updates: int, rate: float) -> None:
     seconds = time.monotonic() - started
     click.echo(f"{accepted} updates accepted in {seconds:.1f} s ({accepted / seconds:.0f}/s).")
     if updates:
-        _check(stores, before, cast, follower, accepted, updates)
+        _check(stores, cast, follower, game.ledger, updates)
     follower.close()
 
 
-def _check(
-    stores: Stores, before: dict[str, int], cast: list[Player], follower: Follower, accepted: int, updates: int
-) -> None:
+def _check(stores: Stores, cast: list[Player], follower: Follower, ledger: demo_check.Ledger, updates: int) -> None:
     """Say whether every accepted update counted once, everywhere.
 
     Raises:
@@ -59,15 +56,16 @@ def _check(
     """
     if not demo_check.wait_until_drained(stores):
         raise click.ClickException("The inbox did not drain in time; see /readyz.")
-    faults = demo_check.disagreements(stores, BOARD, before, cast)
-    page = stores.ranking.top(BOARD, TOP)
-    if accepted != updates:
-        faults.append(f"{updates - accepted} updates were never accepted")
-    if not follower.wait_for(page.version, 10) or not demo_check.same_top(follower, page):
-        faults.append(f"the socket's list (version {follower.version}) is not the board's top at {page.version}")
+    faults = demo_check.unlike_history(stores, BOARD, ledger)
+    faults += demo_check.disagreements(stores, BOARD, cast)
+    if len(ledger) != updates:
+        faults.append(f"{updates - len(ledger)} updates were never accepted")
+    if not demo_check.same_top(stores, BOARD, TOP, follower):
+        faults.append(f"the socket's list (version {follower.version}) is not the board's top")
     if faults:
         raise click.ClickException("\n".join(["Not everything counted once:", *faults[:20]]))
     click.echo(
-        f"ledger = history = scores = Redis for {len(cast)} players; the socket's top {len(follower.entries)}"
-        f" by {follower.deltas} deltas ({follower.reconnections} reconnections) is the board's."
+        f"ledger = history = scores = Redis for {len(cast)} players, row for row;"
+        f" the socket's top {len(follower.entries)} by {follower.deltas} deltas"
+        f" ({follower.reconnections} reconnections) is the board's."
     )

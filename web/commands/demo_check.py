@@ -1,10 +1,13 @@
-"""Holds what the demo's players were told against history, scores, Redis and a socket that used deltas alone."""
+"""Holds what the demo's players were told against history, scores, Redis and a socket that used deltas alone.
+
+Others may play meanwhile: what differs for a moment, because it was read a moment apart, is looked at again.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -13,7 +16,6 @@ from simple_websocket import Client, ConnectionClosed
 from simple_websocket.errors import SimpleWebsocketError
 from sqlalchemy import text
 
-from models.boards.ranking import Page
 from models.pipeline import inbox
 from models.stores import Stores
 from web.commands.demo_players import Player
@@ -21,6 +23,14 @@ from web.commands.demo_players import Player
 DRAIN_SECONDS: Final = 60.0
 RECEIVE_SECONDS: Final = 0.2
 RECONNECT_SECONDS: Final = 0.1
+
+
+#: How often to look again at what differs, and after how long: an update is on the board within that.
+LOOKS: Final = 10
+LOOK_AGAIN_SECONDS: Final = 0.5
+
+#: What each accepted action is worth, by user id and action_id.
+Ledger = Mapping[tuple[str, str], int]
 
 
 class Follower:
@@ -43,6 +53,11 @@ class Follower:
         """Whether the list reached that version in time."""
         with self._reached:
             return self._reached.wait_for(lambda: self.version >= version, seconds)
+
+    def held(self) -> tuple[int, list[dict[str, Any]]]:
+        """The list as it is now, and its version."""
+        with self._reached:
+            return self.version, self.entries
 
     def close(self) -> None:
         """Leave."""
@@ -106,10 +121,45 @@ def wait_until_drained(stores: Stores) -> bool:
     return False
 
 
-def disagreements(stores: Stores, board: str, before: dict[str, int], players: Sequence[Player]) -> list[str]:
-    """Sentences about every player for whom ledger, history, scores and Redis are not the same."""
-    faults = []
-    page = stores.ranking.ranks(board, [player.user_id for player in players])
+def unlike_history(stores: Stores, board: str, ledger: Ledger) -> list[str]:
+    """Sentences about the accepted updates that are not one row of history of the right worth."""
+    with stores.engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT t.user_id, t.action_id, count(h.action_id), coalesce(sum(h.score_increment), 0)"
+                " FROM unnest(CAST(:user_ids AS uuid[]), CAST(:action_ids AS text[])) AS t (user_id, action_id)"
+                " LEFT JOIN score_history h"
+                "   ON h.user_id = t.user_id AND h.action_id = t.action_id AND h.board = :board"
+                " GROUP BY t.user_id, t.action_id"
+            ),
+            {
+                "user_ids": [user_id for user_id, _ in ledger],
+                "action_ids": [action_id for _, action_id in ledger],
+                "board": board,
+            },
+        ).all()
+    return [
+        f"action {action_id} was accepted for {ledger[str(user_id), action_id]} points: {count} rows worth {total}"
+        for user_id, action_id, count, total in rows
+        if (count, total) != (1, ledger[str(user_id), action_id])
+    ]
+
+
+def disagreements(stores: Stores, board: str, players: Sequence[Player]) -> list[str]:
+    """Sentences about every player for whom history, score and Redis are not the same."""
+    faults: dict[str, str] = {}
+    for _ in range(LOOKS):
+        faults = _disagreeing_now(stores, board, players)
+        players = [player for player in players if player.user_id in faults]
+        if not players:
+            break
+        time.sleep(LOOK_AGAIN_SECONDS)
+    return list(faults.values())
+
+
+def _disagreeing_now(stores: Stores, board: str, players: Sequence[Player]) -> dict[str, str]:
+    ids = [player.user_id for player in players]
+    page = stores.ranking.ranks(board, ids)
     held = {entry.user_id: entry.score for entry in page.entries}
     with stores.engine.connect() as connection:
         rows = connection.execute(
@@ -119,19 +169,25 @@ def disagreements(stores: Stores, board: str, before: dict[str, int], players: S
                 " WHERE s.user_id = ANY(CAST(:ids AS uuid[])) AND s.board = :board AND s.season = :season"
                 " GROUP BY s.user_id, s.score"
             ),
-            {"ids": [player.user_id for player in players], "board": board, "season": page.season},
+            {"ids": ids, "board": board, "season": page.season},
         )
         found = {str(row.user_id): row for row in rows}
+    faults = {}
     for player in players:
-        told = before.get(player.user_id, 0) + player.points
         row = found.get(player.user_id)
-        seen = (told, row.total if row else 0, row.score if row else 0, held.get(player.user_id, 0))
+        seen = (int(row.total) if row else 0, row.score if row else 0, held.get(player.user_id, 0))
         if len(set(seen)) != 1 or (row and row.rows != row.last):
-            faults.append(f"{player.username}: ledger, history, score, Redis = {seen}")
+            faults[player.user_id] = f"{player.username}: history, score, Redis = {seen}"
     return faults
 
 
-def same_top(follower: Follower, page: Page) -> bool:
-    """Whether the socket's list is the top of the board, entry by entry."""
-    expected = [(entry.rank, entry.user_id, entry.score) for entry in page.entries[: len(follower.entries)]]
-    return expected == [(e["rank"], e["user_id"], e["score"]) for e in follower.entries]
+def same_top(stores: Stores, board: str, top: int, follower: Follower) -> bool:
+    """Whether the socket's list is the top of the board at its version, entry by entry."""
+    for _ in range(LOOKS):
+        page = stores.ranking.top(board, top)
+        follower.wait_for(page.version, LOOK_AGAIN_SECONDS)
+        version, entries = follower.held()
+        if version == page.version:
+            expected = [(entry.rank, entry.user_id, entry.score) for entry in page.entries]
+            return expected == [(entry["rank"], entry["user_id"], entry["score"]) for entry in entries]
+    return False

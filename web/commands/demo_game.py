@@ -26,6 +26,8 @@ class Game:
         self._seats = seats
         self._updates = updates
         self._rate = rate
+        #: What each accepted action is worth, by user id and action_id; kept only where the demo ends and checks.
+        self.ledger: dict[tuple[str, str], int] = {}
         self._turns = 0
         self._accepted = 0
         self._lock = threading.Lock()
@@ -55,11 +57,15 @@ class Game:
             if self._rate and self._ended.wait(max(0.0, started + turn / self._rate - time.monotonic())):
                 break
             value = random.choices(VALUES, WEIGHTS)[0]  # noqa: S311 - a game, no secret
-            if not random.choice(seats).play(ACTION, value, POINTS * value):  # noqa: S311
+            seat = random.choice(seats)  # noqa: S311
+            action_id = seat.play(ACTION, value)
+            if action_id is None:
                 self._ended.set()  # minutes without an answer: the service is gone
                 break
             with self._lock:
                 self._accepted += 1
+                if self._updates:
+                    self.ledger[seat.user_id, action_id] = POINTS * value
                 on_accepted(self._accepted)
         for seat in seats:
             seat.leave()

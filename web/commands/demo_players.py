@@ -83,7 +83,6 @@ class Player:
     secret_key: bytes
     token: str
     source_address: str
-    points: int = 0  # what was accepted: the demo's own ledger
 
 
 def name_of(number: int) -> str:
@@ -130,8 +129,16 @@ class Seat:
         self._player = player
         self._connection: http.client.HTTPConnection | None = None
 
-    def play(self, action: str, value: int, points: int) -> bool:
-        """Do an action and have it accepted, however often that must be tried; False when it never was."""
+    @property
+    def user_id(self) -> str:
+        """Who plays here."""
+        return self._player.user_id
+
+    def play(self, action: str, value: int) -> str | None:
+        """Do an action and have it accepted, however often that must be tried.
+
+        Returns its action_id, or None when it never was accepted.
+        """
         player, action_id = self._player, secrets.token_hex(12)
         for attempt in range(TRIES_MOST):
             nonce, timestamp = secrets.token_hex(16), int(time.time() * 1000)
@@ -148,14 +155,13 @@ class Seat:
             )
             status, retry_after = self._post(body)
             if status in (200, 202):
-                player.points += points
-                return True
+                return action_id
             if status == 401:
                 player.token = self._identity.issue(player.user_id).access_token
             elif status not in (0, 429) and status < 500:
-                return False
+                return None
             time.sleep(min(retry_after, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))  # noqa: S311
-        return False
+        return None
 
     def leave(self) -> None:
         """Close the connection."""
