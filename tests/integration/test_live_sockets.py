@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from migrations import schema
 from models.accounts import tokens
 from models.accounts.signing import action_message, sign
 from models.boards.deltas import Delta, Line, apply
+from models.pipeline.accept import ServerUpdate
 from models.pipeline.updates import SignedUpdate
 from models.settings import Settings
 from models.stores import Stores, open_stores
@@ -213,7 +215,9 @@ def environ() -> Iterator[dict[str, str]]:
             }
 
 
-def start(environ: dict[str, str], **changes: str) -> Process:
+@contextmanager
+def running(environ: dict[str, str], **changes: str) -> Iterator[Process]:
+    """A socket process of its own, gone when the context ends, however it ends."""
     port = free_port()
     environ = environ | {"SOCKETS_PORT": str(port)} | changes
     settings = Settings.from_env(environ)
@@ -232,8 +236,17 @@ def start(environ: dict[str, str], **changes: str) -> Process:
         assert gunicorn.poll() is None, log.read_text()
         return status(process, "/readyz") == 200
 
-    eventually(ready, seconds=30)
-    return process
+    try:
+        eventually(ready, seconds=30)
+        yield process
+    finally:
+        gunicorn.terminate()
+        try:
+            gunicorn.wait(timeout=15)
+        finally:
+            gunicorn.kill()
+            gunicorn.wait()
+            stores.close()
 
 
 def status(process: Process, path: str, headers: dict[str, str] | None = None) -> int:
@@ -251,17 +264,10 @@ def status(process: Process, path: str, headers: dict[str, str] | None = None) -
         connection.close()
 
 
-def stop(process: Process) -> None:
-    process.gunicorn.terminate()
-    process.gunicorn.wait(timeout=15)
-    process.stores.close()
-
-
 @pytest.fixture(scope="module")
 def process(environ: dict[str, str]) -> Iterator[Process]:
-    running = start(environ)
-    yield running
-    stop(running)
+    with running(environ) as one:
+        yield one
 
 
 def test_a_socket_holds_the_top_by_deltas_alone(process: Process) -> None:
@@ -494,18 +500,22 @@ def test_what_is_no_frame_ends_the_socket(process: Process, data: bytes, code: i
 
 def test_a_slow_reader_gets_fewer_larger_deltas_and_the_right_list(process: Process) -> None:
     players = [process.player() for _ in range(400)]
-    for player in players:
-        update = SignedUpdate(**player.action(1))
-        process.stores.acceptor.accept(player.user_id, update, address=None, request_id="test")
-    process.work()
+
+    def play(who: list[Player], round_: int) -> None:
+        """In one commit, so that the reader is not taken for hopeless before its turn comes."""
+        updates = [
+            ServerUpdate(player.user_id, f"{player.user_id}-{round_}", "level_complete", 1 + (place + round_) % 90)
+            for place, player in enumerate(who)
+        ]
+        process.stores.acceptor.accept_batch(updates, address=None, request_id="test")
+        process.work()
+
+    play(players, -1)
     with raw(process, receive_buffer=4096) as client, process.open() as healthy:
         witness = Listener(healthy, top=1000)
         client.sendall(masked(0x1, b'{"type":"subscribe","top":1000}'))
         for round_ in range(40):
-            for player in players[round_ % 8 :: 8]:
-                update = SignedUpdate(**player.action(1 + (hash(player.user_id) + round_) % 90))
-                process.stores.acceptor.accept(player.user_id, update, address=None, request_id="test")
-            process.work()
+            play(players[round_ % 8 :: 8], round_)
             if round_ == 20:
                 witness.until(lambda: witness.version == process.stores.ranking.version(BOARD))
         witness.until(lambda: witness.version == process.stores.ranking.version(BOARD))
@@ -609,40 +619,35 @@ def test_an_emptied_redis_is_no_loss(process: Process) -> None:
 
 
 def test_several_processes_share_the_port(environ: dict[str, str]) -> None:
-    process = start(environ, SOCKETS_PROCESSES="2")
-    # One that listens makes the port answer; the kernel shares connections out among those that listen by then.
-    eventually(lambda: [listening(child) for child in process.workers()] == [True, True], seconds=WAIT_SECONDS)
-    player = process.player()
-    sockets = [process.open(legacy=True) for _ in range(24)]
-    listeners = [Listener(socket, top=1000) for socket in sockets]
-    for _ in range(3):
-        process.score(player)
-    for listener in listeners:
-        listener.until(lambda listener=listener: listener.version == process.stores.ranking.version(BOARD))
-        assert listener.lines == process.top(1000)
-    for child in process.workers():
-        assert len(child.net_connections(kind="tcp")) > 1  # listens, and serves somebody
-    process.gunicorn.send_signal(signal.SIGTERM)
-    assert {ended(socket) for socket in sockets} == {(1001, "going_away")}
-    stop(process)
+    with running(environ, SOCKETS_PROCESSES="2") as process:
+        player, sockets = process.player(), []
 
+        def both_serve() -> bool:
+            """The kernel gives a connection to whoever is quick."""
+            sockets.append(process.open(legacy=True))
+            return all(len(child.net_connections(kind="tcp")) > 1 for child in process.workers())
 
-def listening(process: psutil.Process) -> bool:
-    """Whether it has a listening TCP socket."""
-    return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections(kind="tcp"))
+        eventually(both_serve, seconds=30)
+        listeners = [Listener(socket, top=1000) for socket in sockets]
+        for _ in range(3):
+            process.score(player)
+        for listener in listeners:
+            listener.until(lambda listener=listener: listener.version == process.stores.ranking.version(BOARD))
+            assert listener.lines == process.top(1000)
+        process.gunicorn.send_signal(signal.SIGTERM)
+        assert {ended(socket) for socket in sockets} == {(1001, "going_away")}
 
 
 def test_at_the_end_everybody_is_told_to_go_elsewhere(environ: dict[str, str]) -> None:
-    process = start(environ)
-    with process.open() as socket:
-        Listener(socket).receive()
-        started = time.monotonic()
-        process.gunicorn.send_signal(signal.SIGTERM)
-        assert ended(socket) == (1001, "going_away")
-        process.gunicorn.wait(timeout=10)
-        assert time.monotonic() - started < 5
-    assert "Traceback" not in process.log.read_text()
-    process.stores.close()
+    with running(environ) as process:
+        with process.open() as socket:
+            Listener(socket).receive()
+            started = time.monotonic()
+            process.gunicorn.send_signal(signal.SIGTERM)
+            assert ended(socket) == (1001, "going_away")
+            process.gunicorn.wait(timeout=10)
+            assert time.monotonic() - started < 5
+        assert "Traceback" not in process.log.read_text()
 
 
 def reset(connection: socket.socket) -> None:
