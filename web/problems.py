@@ -8,10 +8,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 from flask import Flask, Response, g, request
+from redis import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models import errors
 from models.errors import RateLimited, ScoreboardError
+from models.storage.database import AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +95,17 @@ def install_problems(app: Flask) -> None:
     @app.errorhandler(RequestEntityTooLarge)
     def _too_large(_error: RequestEntityTooLarge) -> Response:
         return _known(errors.PayloadTooLarge())
+
+    def _away(error: Exception) -> Response:
+        log.warning(
+            "a store is away",
+            **{"event.action": "request", "http.request.method": request.method, "url.path": request.path},
+            error=f"{type(error).__name__}: {getattr(error, 'orig', None) or error}",
+        )
+        return _known(errors.NotReady(retry_after_seconds=1))
+
+    for cause in (*AWAY, RedisError):
+        app.register_error_handler(cause, _away)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

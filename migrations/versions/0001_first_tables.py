@@ -105,6 +105,13 @@ CREATE TABLE inbox_keys (
     CONSTRAINT inbox_keys_nonce_key UNIQUE (user_id, nonce)
 );
 
+CREATE TABLE told_ranks (
+    user_id uuid NOT NULL,
+    action_id text NOT NULL,
+    ranks jsonb NOT NULL,
+    CONSTRAINT told_ranks_pkey PRIMARY KEY (user_id, action_id)
+);
+
 CREATE TABLE inbox (
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     shard smallint NOT NULL,
@@ -179,7 +186,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them, and all that is in them."""
     op.execute(
-        "DROP TABLE revoked_tokens, token_families, refreshes, dead_letters, cooldowns, inbox, inbox_keys,"
+        "DROP TABLE revoked_tokens, token_families, refreshes, dead_letters, cooldowns, inbox, told_ranks, inbox_keys,"
         " score_history, scores, seasons, boards, users"
     )
     op.execute("DROP FUNCTION refuse_history_change()")

@@ -36,7 +36,7 @@ from models.pipeline.group_commit import GroupCommit
 from models.pipeline.inbox import Arrival, Key, KnownKey, shard_of
 from models.pipeline.pressure import Pressure
 from models.pipeline.updates import SignedUpdate
-from models.storage.database import CONNECT_TIMEOUT_SECONDS, BoundedConnection, open_connection
+from models.storage.database import AWAY, CONNECT_TIMEOUT_SECONDS, BoundedConnection, open_connection
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +97,8 @@ class Acceptor:
             key = self._users.secret_key(user_id)
         except NotFound:
             raise TokenInvalid("The token names a player who does not exist.") from None
+        except AWAY as error:
+            raise QueueUnavailable(retry_after_seconds=1) from error
         message = signing.action_message(
             user_id, update.action_id, update.action, update.value, update.nonce, update.timestamp
         )
@@ -128,7 +130,10 @@ class Acceptor:
         """
         self._pressure.refuse_if_high()
         storable = storable_address(address)
-        known_users = self._users.existing(list({update.user_id for update in updates}))
+        try:
+            known_users = self._users.existing(list({update.user_id for update in updates}))
+        except AWAY as error:
+            raise QueueUnavailable(retry_after_seconds=1) from error
         verdicts: list[Verdict | None] = [None] * len(updates)
         arrivals: list[Arrival] = []
         places: list[int] = []

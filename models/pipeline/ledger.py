@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -111,12 +112,13 @@ def apply(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an applied update did on one board."""
+    """What an applied update did on one board; `told_rank` is what an answer with results has said already."""
 
     board: str
     previous_score: int
     score_increment: int
     new_score: int
+    told_rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,9 @@ def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | N
     """What became of an update; None when it was never accepted. One statement, so one moment."""
     rows = connection.execute(
         text(
-            "SELECT h.board, h.previous_score, h.score_increment, h.new_score, d.code, d.detail FROM inbox_keys k"
+            "SELECT h.board, h.previous_score, h.score_increment, h.new_score,"
+            " CAST(t.ranks ->> h.board AS bigint) AS told_rank, d.code, d.detail FROM inbox_keys k"
+            " LEFT JOIN told_ranks t ON t.user_id = k.user_id AND t.action_id = k.action_id"
             " LEFT JOIN score_history h ON h.user_id = k.user_id AND h.action_id = k.action_id"
             " LEFT JOIN dead_letters d ON d.user_id = k.user_id AND d.action_id = k.action_id"
             " WHERE k.user_id = :user_id AND k.action_id = :action_id ORDER BY h.board"
@@ -142,12 +146,25 @@ def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | N
     ).all()
     if not rows:
         return None
-    results = tuple(Result(*row[:4]) for row in rows if row.board is not None)
+    results = tuple(Result(*row[:5]) for row in rows if row.board is not None)
     if results:
         return Outcome("applied", results)
     if rows[0].code is not None:
         return Outcome("rejected", code=rows[0].code, detail=rows[0].detail)
     return Outcome("queued")
+
+
+def tell_ranks(connection: Connection, user_id: str, action_id: str, ranks: Mapping[str, int]) -> dict[str, int]:
+    """Keep the ranks an answer is about to give, by board; returns those of the first one who did."""
+    kept = connection.execute(
+        text(
+            "INSERT INTO told_ranks AS t (user_id, action_id, ranks)"
+            " VALUES (:user_id, :action_id, CAST(:ranks AS jsonb))"
+            " ON CONFLICT (user_id, action_id) DO UPDATE SET ranks = t.ranks RETURNING ranks"
+        ),
+        {"user_id": user_id, "action_id": action_id, "ranks": json.dumps(ranks)},
+    )
+    return dict(kept.scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.rows import Row
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
 CONNECT_TIMEOUT_SECONDS: Final = 2
@@ -23,6 +23,8 @@ TCP_USER_TIMEOUT_MS: Final = 5_000
 #: `statement_timeout` is kept by the server; past this the server itself has stopped (frozen, or its disk hangs).
 ANSWER_SECONDS: Final = 6.0
 POOL_SIZE: Final = 8
+#: What the pool's connections raise while Postgres is away, starting, or slower than our time-outs.
+AWAY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 POOL_TIMEOUT_SECONDS: Final = 2
 
 

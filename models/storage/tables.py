@@ -27,7 +27,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, INET, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, UUID
 
 #: The newest revision in migrations/versions, which this code needs; a test holds the two together.
 SCHEMA_REVISION: Final = "0001"
@@ -145,6 +145,16 @@ inbox_keys = Table(
     Column("value", BigInteger, nullable=False),
     PrimaryKeyConstraint("user_id", "action_id"),
     UniqueConstraint("user_id", "nonce", name="inbox_keys_nonce_key"),
+)
+
+# What the first answer with results said of ranks, by board: a repeat is told the same, whatever moved since.
+told_ranks = Table(
+    "told_ranks",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("ranks", JSONB, nullable=False),
+    PrimaryKeyConstraint("user_id", "action_id"),
 )
 
 # I1: what was accepted and is not settled yet; a row leaves in the transaction that settles it (I3).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,20 +13,13 @@ from flask.testing import FlaskClient
 
 from models.accounts.users import Registered
 from models.settings import Settings
-from tests.fixtures.api import OpenApi, SignedIn, bearer
+from tests.fixtures.api import OpenApi, SignedIn, bearer, wish
 from tests.fixtures.threads import at_once
 from web.problems import STATUS_OF
 from web.services import EXTENSION
 
 ME = "/api/v1/scores/me"
 TOKEN, REFRESH, LOGOUT = "/api/v1/auth/token", "/api/v1/auth/refresh", "/api/v1/auth/logout"
-
-
-def wish(player: Registered, **changes: Any) -> dict[str, Any]:
-    """What a player sends for tokens, signed by hand."""
-    body = {"username": player.username, "timestamp": int(time.time() * 1000), "nonce": token_hex(16), **changes}
-    message = f"v1\ntoken\n{body['username']}\n{body['nonce']}\n{body['timestamp']}".encode()
-    return {"signature": hmac.new(player.secret_key, message, hashlib.sha256).hexdigest(), **body}
 
 
 def refused(answer: Any, code: str) -> bool:

@@ -13,10 +13,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from models.settings import Settings
-from tests.fixtures.api import OpenApi, SignedIn, bearer
+from tests.fixtures.api import OpenApi, SignedIn, bearer, wish
+from tests.fixtures.own_postgres import OwnPostgres
 from tests.fixtures.people import as_json, sign
 from web.problems import STATUS_OF
-from web.services import Services
+from web.services import EXTENSION, Services
 
 UPDATE = "/api/v1/scores/update"
 JSON = {"Content-Type": "application/json"}
@@ -335,6 +336,38 @@ def test_with_postgres_away_the_answer_is_503_in_time(
     parts = refused(client.get("/readyz"), "not_ready")["parts"]
     assert parts["database"]["status"] == "failing"
     assert parts["redis"]["status"] == "ok"
+
+
+def test_no_call_fails_by_postgres_going_away(
+    open_api: OpenApi, own_postgres: OwnPostgres, settings_on_own_postgres: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first second, while what is known of revocations still holds, each finds out by itself."""
+    api = open_api(settings_on_own_postgres)
+    client, here = api.test_client(), api.extensions[EXTENSION]
+    new = {"username": "ada", "email": "ada@example.org"}
+    player = SignedIn(client.post("/api/v1/users", json=new).json)
+    service = bearer(here.identity.issue_service("tests", ["scores:write"], 3600)[0])
+    server_update = {"user_id": player.account.user_id, "action_id": "s-1", "action": "level_complete", "value": 1}
+    own_postgres.stop()
+    monkeypatch.setattr(here.stores.revocations, "_be_fresh", lambda: None)
+    monkeypatch.setattr(here.stores.pressure, "refuse_if_high", lambda: None)
+    calls: dict[str, Callable[[], TestResponse]] = {
+        "users": lambda: client.post("/api/v1/users", json={"username": "bob", "email": "bob@example.org"}),
+        "token": lambda: client.post("/api/v1/auth/token", json=wish(player.account)),
+        "refresh": lambda: client.post("/api/v1/auth/refresh", headers=bearer(player.refresh_token)),
+        "logout": lambda: client.post("/api/v1/auth/logout", headers=player.headers),
+        "batch": lambda: client.post("/api/v1/scores/batch", json={"updates": [server_update]}, headers=service),
+        "me": lambda: client.get("/api/v1/scores/me", headers=player.headers),
+        "history": lambda: client.get("/api/v1/scores/me/history", headers=player.headers),
+        "state": lambda: client.get("/api/v1/scores/updates/a-1", headers=player.headers),
+        "board": lambda: client.get("/api/v1/leaderboards/global"),
+        "around": lambda: client.get(f"/api/v1/leaderboards/global/around/{player.account.user_id}"),
+    }
+    writes = {"batch": "queue_unavailable"}
+    for name, call in calls.items():
+        refused(call(), writes.get(name, "not_ready"))
+    update = as_json(sign(player.account))
+    refused(client.post(UPDATE, data=update, headers={**JSON, **player.headers}), "queue_unavailable")
 
 
 def test_requests_carry_their_id_and_insane_ones_get_a_new_one(client: FlaskClient) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from models.pipeline import ledger
 from models.pipeline.drain import Drain
 from tests.fixtures.api import SignedIn
 from tests.fixtures.people import as_json, sign
@@ -108,11 +109,39 @@ def test_a_repeat_gets_the_same_answer_and_says_so(client, player, drain, conten
         assert (repeat.status_code, repeat.json) == (202, first.json)
         assert repeat.headers["Idempotent-Replayed"] == "true"
     drain()
+    told = send(client, player, update, Prefer="wait=5")
     before = contents()
     repeat = send(client, player, sign(player.account, "a-1"), Prefer="wait=5")
     assert (repeat.status_code, repeat.json["results"][0]["new_score"]) == (200, 10)
+    assert repeat.json == told.json
     assert repeat.headers["Idempotent-Replayed"] == "true"
     assert contents() == before
+
+
+def test_a_repeat_is_told_the_rank_of_the_first_answer_whatever_moved_since(client, player, sign_up, drain) -> None:
+    update, other = sign(player.account, "b-1", "boss_defeated"), sign_up()
+    send(client, player, update)
+    drain()
+    first = send(client, player, update, Prefer="wait=5")
+    for _ in range(2):
+        send(client, other, sign(other.account, action="boss_defeated"))
+    drain()
+    assert client.get("/api/v1/scores/me", headers=player.headers).json["rank"] == 2
+    repeat = send(client, player, update, Prefer="wait=5")
+    state = client.get("/api/v1/scores/updates/b-1", headers=player.headers)
+    assert {result["rank"] for result in first.json["results"]} == {1}
+    assert repeat.json == first.json == state.json
+
+
+def test_of_two_first_answers_at_once_one_decides_the_rank(stores, player) -> None:
+    """Whichever was kept first is what both are told."""
+
+    def tell(rank: int) -> dict[str, int]:
+        with stores.engine.begin() as connection:
+            return ledger.tell_ranks(connection, player.account.user_id, "a-1", {"global": rank})
+
+    told = at_once([lambda rank=rank: tell(rank) for rank in range(1, 17)])
+    assert told == [told[0]] * 16
 
 
 def test_fifty_equal_requests_at_once_are_one_history_row_and_fifty_equal_answers(api, player, query, drain) -> None:

@@ -148,7 +148,7 @@ def test_missing_settings_are_told_by_name(tmp_path, monkeypatch, capsys) -> Non
     assert "DATABASE_URL" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("table", ["scores", "score_history", "inbox_keys", "cooldowns", "dead_letters"])
+@pytest.mark.parametrize("table", ["scores", "score_history", "inbox_keys", "told_ranks", "cooldowns", "dead_letters"])
 def test_what_grows_with_players_has_the_player_first_in_its_key(table) -> None:
     """So that it can be distributed by user."""
     assert metadata.tables[table].primary_key.columns.keys()[0] == "user_id"

@@ -64,7 +64,7 @@ def update() -> Response:
         outcome = waiting.wait_until_settled(here.stores, user_id, receipt.action_id, seconds)
         if outcome.status != "queued":
             just_now = not receipt.replayed
-            state = waiting.settled_state(here.stores, user_id, receipt.action_id, outcome, just_now=just_now)
+            state = waiting.told_state(here.stores, user_id, receipt.action_id, outcome, just_now=just_now)
             response = answer(state)
             response.headers["Preference-Applied"] = "wait"
     if response is None:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Final
 
+import msgspec
+
 from models.errors import NotReady
 from models.pipeline import ledger
 from models.pipeline.ledger import Outcome
@@ -57,8 +59,22 @@ def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: fl
             _waiters.release()
 
 
+def told_state(stores: Stores, user_id: str, action_id: str, outcome: Outcome, *, just_now: bool) -> UpdateState:
+    """A settled outcome as it is answered, to the first who asks and, with the same ranks, to all repeats."""
+    state = settled_state(stores, user_id, action_id, outcome, just_now=just_now)
+    if not state.results or all(result.told_rank is not None for result in outcome.results):
+        return state
+    ranks = {result.board: result.rank for result in state.results if result.rank is not None}
+    if len(ranks) < len(state.results):
+        return state  # the ranking cannot be read now: a repeat may still be told
+    with stores.engine.begin() as connection:
+        told = ledger.tell_ranks(connection, user_id, action_id, ranks)
+    results = [msgspec.structs.replace(result, rank=told[result.board]) for result in state.results]
+    return msgspec.structs.replace(state, results=results)
+
+
 def settled_state(stores: Stores, user_id: str, action_id: str, outcome: Outcome, *, just_now: bool) -> UpdateState:
-    """An outcome as it is answered; ranks are those of this moment."""
+    """A settled outcome; ranks are those that were told, or else those of this moment."""
     if outcome.status == "rejected":
         return UpdateState(action_id, "rejected", code=outcome.code, detail=outcome.detail)
     results = [
@@ -67,7 +83,7 @@ def settled_state(stores: Stores, user_id: str, action_id: str, outcome: Outcome
             r.previous_score,
             r.score_increment,
             r.new_score,
-            _rank(stores, user_id, r.board, r.new_score if just_now else None),
+            r.told_rank or _rank(stores, user_id, r.board, r.new_score if just_now else None),
         )
         for r in outcome.results
     ]

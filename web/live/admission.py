@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from uuid import uuid4
 
+import structlog
+
 from models.accounts.tokens import Claims
 from models.errors import TokenExpired, TokenInvalid
 from models.pipeline import ledger
 from models.pipeline.updates import SignedUpdate
+from models.storage.database import AWAY
 from web.live.messages import Result
 from web.metrics import ACCEPTED, REPLAYED, observe_stores
 from web.services import Services
+
+log = structlog.get_logger(__name__)
 
 
 class Admission:
@@ -64,14 +69,25 @@ class Admission:
         return receipt.replayed
 
     def outcome(self, claims: Claims, action_id: str) -> list[Result]:
-        """What an update did on each board, with the player's rank now; empty while it is queued."""
+        """What an update did on each board, with the rank first told or else that of now.
+
+        Empty while it is queued, or while Postgres cannot tell.
+        """
         stores = self._services.stores
-        with stores.engine.connect() as connection:
-            outcome = ledger.outcome(connection, claims.subject, action_id)
+        try:
+            with stores.engine.connect() as connection:
+                outcome = ledger.outcome(connection, claims.subject, action_id)
+        except AWAY as error:
+            log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error).__name__)
+            return []
         results = outcome.results if outcome is not None else ()
         return [
             Result(
-                done.board, done.previous_score, done.score_increment, done.new_score, self._rank(claims, done.board)
+                done.board,
+                done.previous_score,
+                done.score_increment,
+                done.new_score,
+                done.told_rank or self._rank(claims, done.board),
             )
             for done in results
         ]
