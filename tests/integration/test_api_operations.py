@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
 from typing import Any
 
@@ -13,6 +14,7 @@ from models import names
 from models.settings import Settings
 from tests.fixtures.api import OpenApi
 from tests.fixtures.live_stack import LiveStack
+from tests.fixtures.own_postgres import OwnPostgres
 from tests.fixtures.people import as_json, sign
 from tests.integration.test_end_to_end import call, newcomer
 
@@ -59,6 +61,27 @@ def test_readiness_tells_each_part_apart(parts, query, stores) -> None:
     assert parts()["worker"]["status"] == "ok"
     query("UPDATE alembic_version SET version_num = '0000'")
     assert parts()["schema"]["status"] == "failing"
+    query("DROP TABLE alembic_version")
+    found = parts()
+    assert (found["database"]["status"], found["schema"]["status"]) == ("ok", "failing")
+    assert "the beginning" in found["schema"]["detail"]
+
+
+def test_a_frozen_database_is_told_in_ten_seconds(
+    open_api: OpenApi, own_postgres: OwnPostgres, settings_on_own_postgres: Settings
+) -> None:
+    """I8."""
+    client = open_api(settings_on_own_postgres).test_client()
+    assert client.get("/readyz").json["parts"]["database"]["status"] == "ok"
+    own_postgres.freeze()
+    started = time.monotonic()
+    parts = client.get("/readyz").json["parts"]
+    assert time.monotonic() - started < 10
+    assert {part for part in ("database", "schema", "inbox") if parts[part]["status"] == "failing"} == {
+        "database",
+        "schema",
+        "inbox",
+    }
 
 
 def test_readiness_never_shows_a_secret(open_api: OpenApi, environment) -> None:

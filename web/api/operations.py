@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import kombu
 import redis
 from flask import Blueprint, Response, current_app, g
-from kombu import Connection
 from kombu.exceptions import KombuError
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import names
@@ -25,6 +25,8 @@ from web.api.openapi import Operation, operation
 from web.services import services
 
 VERSION: Final = "1.0.0"
+#: What `/readyz` tells of.
+PARTS: Final = ("database", "schema", "redis", "broker", "worker", "inbox")
 REQUESTS_REGISTRY: Final = "scoreboard.requests"
 _PROBE_SECONDS: Final = 1.0
 
@@ -65,15 +67,13 @@ def health() -> Response:
 def readiness() -> Response:
     """Each part with its state; 503 when one fails."""
     stores = services().stores
-    probes: dict[str, Callable[[Stores], schemas.PartState]] = {
-        "database": _database,
-        "schema": _schema,
-        "redis": _redis,
-        "broker": _broker,
-        "worker": _worker,
-        "inbox": _inbox,
+    found = {
+        **_postgres(stores),
+        "redis": _state_of(_redis, stores),
+        "broker": _state_of(_broker, stores),
+        "worker": _state_of(_worker, stores),
     }
-    parts = {name: _state_of(probe, stores) for name, probe in probes.items()}
+    parts = {name: found[name] for name in PARTS}
     ready = all(part.status == "ok" for part in parts.values())
     if ready:
         return answer(schemas.Readiness("ready", parts))
@@ -104,19 +104,28 @@ def prometheus() -> Response:
 def _state_of(probe: Callable[[Stores], schemas.PartState], stores: Stores) -> schemas.PartState:
     try:
         return probe(stores)
-    except (SQLAlchemyError, redis.RedisError, KombuError, OSError) as error:
+    except (redis.RedisError, KombuError, OSError) as error:
         return schemas.PartState("failing", type(error).__name__)  # the message could hold a URL with its password
 
 
-def _database(stores: Stores) -> schemas.PartState:
-    with stores.engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    return schemas.PartState("ok")
+def _postgres(stores: Stores) -> dict[str, schemas.PartState]:
+    """The parts that Postgres tells of, over one connection: a frozen one is waited for once."""
+    unknown = schemas.PartState("failing", "not known")
+    parts = {"database": unknown, "schema": unknown, "inbox": unknown}
+    try:
+        with stores.engine.connect() as connection:
+            parts["database"] = schemas.PartState("ok")
+            parts["schema"] = _schema(connection)
+            if parts["schema"].status == "ok":
+                parts["inbox"] = _inbox(connection, stores)
+    except SQLAlchemyError as error:
+        parts["database"] = schemas.PartState("failing", type(error).__name__)
+    return parts
 
 
-def _schema(stores: Stores) -> schemas.PartState:
-    with stores.engine.connect() as connection:
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _schema(connection: Connection) -> schemas.PartState:
+    there = connection.execute(text("SELECT to_regclass('alembic_version')")).scalar()
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if there else "the beginning"
     wanted = SCHEMA_REVISION
     if found != wanted:
         return schemas.PartState("failing", f"the database is at {found}, this version needs {wanted}")
@@ -131,7 +140,7 @@ def _redis(stores: Stores) -> schemas.PartState:
 def _broker(stores: Stores) -> schemas.PartState:
     url = stores.settings.broker_url
     options = transport_options(url, sending=True)
-    with Connection(url, transport_options=options, connect_timeout=_PROBE_SECONDS) as connection:
+    with kombu.Connection(url, transport_options=options, connect_timeout=_PROBE_SECONDS) as connection:
         connection.ensure_connection(max_retries=1, timeout=_PROBE_SECONDS, interval_start=0.1)
     return schemas.PartState("ok")
 
@@ -142,9 +151,8 @@ def _worker(stores: Stores) -> schemas.PartState:
     return schemas.PartState("failing", f"no worker took a task in the last {names.WORKER_SEEN_SECONDS} s")
 
 
-def _inbox(stores: Stores) -> schemas.PartState:
-    with stores.engine.connect() as connection:
-        state = inbox.state(connection)
+def _inbox(connection: Connection, stores: Stores) -> schemas.PartState:
+    state = inbox.state(connection)
     limit = stores.settings
     high = state.depth >= limit.inbox_depth_limit or state.oldest_age_seconds >= limit.inbox_age_limit_seconds
     return schemas.PartState(
