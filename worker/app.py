@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import psycopg
@@ -110,9 +111,12 @@ app = create_app(settings)
 process = Process()
 
 
+@signals.celeryd_init.connect
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
+    """As early as Celery lets us: its first words are a warning."""
     configure_logging("scoreboard-worker", settings.log_level)
+    logging.captureWarnings(capture=True)
 
 
 @signals.worker_process_init.connect
