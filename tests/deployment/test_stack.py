@@ -148,6 +148,13 @@ def test_no_secret_is_on_a_command_line(stack: MakeRun) -> None:
         assert not any(part in command for part in parts)
 
 
+@pytest.mark.parametrize("name", ["web", "sockets", "worker", "beat"])
+def test_a_log_is_json_from_its_first_line(stack: MakeRun, name: str) -> None:
+    """What a server or Celery says at its start, too: a collector reads all of it."""
+    for line in (stack.folders.logs / f"{name}.log").read_text("utf-8").splitlines():
+        assert {"@timestamp", "message", "ecs.version"} <= set(json.loads(line)), line
+
+
 def test_a_second_stack_in_the_same_folder_is_refused_in_one_sentence(stack: MakeRun) -> None:
     code, said = MakeRun(stack.folders.data, free_port_range()).result(20)
     assert code != 0
