@@ -65,7 +65,7 @@ class SignIn:
         """Put the next refresh token in the place of the one presented.
 
         Raises:
-            TokenRevoked: it was spent before. Somebody has a copy, so the whole family is revoked
+            TokenRevoked: it was revoked, or spent before. Then somebody has a copy, so the whole family is revoked
                 (RFC 9700 §4.14.2).
         """
         with self._engine.begin() as connection:

@@ -45,14 +45,16 @@ def start_family(connection: Connection, *, family: str, user_id: str, refresh_j
 
 
 def spend_refresh_token(connection: Connection, *, family: str, spent_jti: str, next_jti: str, expires_at: int) -> bool:
-    """Put the next refresh token in the spent one's place; False when it was not the unspent one.
+    """Put the next refresh token in the spent one's place; False when it was not the unspent one, or is revoked.
 
-    One statement, so of two requests with the same token one wins (RFC 9700 §4.14.2, refresh token rotation).
+    One statement, so of two requests with the same token one wins (RFC 9700 §4.14.2, refresh token rotation). It
+    asks Postgres of the revocation too: here the truth costs nothing more than a replica that is a moment old.
     """
     result = connection.execute(
         text(
             "UPDATE token_families SET refresh_jti = :next_jti, expires_at = :expires_at"
             " WHERE family = :family AND refresh_jti = :spent_jti"
+            " AND NOT EXISTS (SELECT FROM revoked_tokens WHERE token IN (:family, :spent_jti))"
         ),
         {"family": family, "spent_jti": spent_jti, "next_jti": next_jti, "expires_at": _instant(expires_at)},
     )

@@ -135,6 +135,19 @@ def test_of_ten_refreshes_at_once_with_one_token_one_gets_a_pair(api, open_api, 
     assert Counter(answers) == {200: 1, 401: 9}
 
 
+def test_a_revoked_family_gets_no_pair_where_that_is_not_known_yet(
+    client: FlaskClient, open_api: OpenApi, settings, sign_up, monkeypatch
+) -> None:
+    """I10: within the second that a replica may be old."""
+    player, other = sign_up(), open_api(settings)
+    replica = other.extensions[EXTENSION].stores.revocations
+    replica.stop()
+    monkeypatch.setattr(replica, "_be_fresh", lambda: None)
+    assert client.post(LOGOUT, headers=player.headers).status_code == 204
+    assert other.test_client().get(ME, headers=player.headers).status_code == 200
+    assert refused(other.test_client().post(REFRESH, headers=bearer(player.refresh_token)), "token_revoked")
+
+
 def test_tokens_are_not_taken_for_what_they_are_not_for(client: FlaskClient, sign_up, service_headers) -> None:
     player = sign_up()
     assert refused(client.get(ME, headers=bearer(player.refresh_token)), "token_invalid")
