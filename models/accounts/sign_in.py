@@ -65,8 +65,8 @@ class SignIn:
         """Put the next refresh token in the place of the one presented.
 
         Raises:
-            TokenRevoked: it was revoked, or spent before. Then somebody has a copy, so the whole family is revoked
-                (RFC 9700 §4.14.2).
+            TokenRevoked: it is revoked; or it was spent before: then somebody has a copy, so the whole family is
+                revoked (RFC 9700 §4.14.2).
         """
         with self._engine.begin() as connection:
             rotated = tokens.spend_refresh_token(

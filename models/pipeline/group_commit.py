@@ -22,7 +22,7 @@ WAITING_MOST: Final = 10_000
 WAIT_SECONDS: Final = 7.0
 #: Every caller has an answer by then. Leaves a write its try without an answer (6 s) and one reconnection (2 s), and a
 #: caller who waited WAIT_SECONDS one reconnection.
-ANSWER_SECONDS: Final = 9.0
+DEADLINE_SECONDS: Final = 9.0
 
 Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
@@ -61,7 +61,7 @@ class GroupCommit(Generic[Item, Verdict]):
 
         Raises:
             Overloaded: too many wait already; nothing was written.
-            QueueUnavailable: the write did not end within ANSWER_SECONDS; it may or may not come to pass.
+            QueueUnavailable: the write did not end within DEADLINE_SECONDS; it may or may not come to pass.
             ScoreboardError: what `write` raised for the group.
         """
         ticket: _Ticket[Item, Verdict] = _Ticket(items)
@@ -85,7 +85,7 @@ class GroupCommit(Generic[Item, Verdict]):
     def _await(self, ticket: _Ticket[Item, Verdict]) -> None:
         try:
             if not ticket.woken.wait(WAIT_SECONDS) and not self._give_up(ticket):
-                ticket.woken.wait(ANSWER_SECONDS - WAIT_SECONDS)  # its write has begun
+                ticket.woken.wait(DEADLINE_SECONDS - WAIT_SECONDS)  # its write has begun
         except BaseException:  # interrupted, or its greenlet was killed: it will not lead any more
             self._give_up(ticket)
             self._decline_lead(ticket)
@@ -132,7 +132,7 @@ class GroupCommit(Generic[Item, Verdict]):
 
     def _write_group(self, group: list[_Ticket[Item, Verdict]]) -> list[Verdict]:
         oldest = group[0].since
-        return self._write([item for ticket in group for item in ticket.items], oldest + ANSWER_SECONDS)
+        return self._write([item for ticket in group for item in ticket.items], oldest + DEADLINE_SECONDS)
 
     def _take(self) -> list[_Ticket[Item, Verdict]]:
         """The next group; who has waited too long leaves the queue without being written."""

@@ -23,9 +23,10 @@ TCP_USER_TIMEOUT_MS: Final = 5_000
 #: `statement_timeout` is kept by the server; past this the server itself has stopped (frozen, or its disk hangs).
 ANSWER_SECONDS: Final = 6.0
 POOL_SIZE: Final = 8
+POOL_TIMEOUT_SECONDS: Final = 2
+
 #: What the pool's connections raise while Postgres is away, starting, or slower than our time-outs.
 AWAY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
-POOL_TIMEOUT_SECONDS: Final = 2
 
 
 def connect_options() -> dict[str, str | int]:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.fixtures.api import SignedIn, bearer
 from tests.fixtures.people import server_update
-from web.commands import install_commands
+from web.commands import demo_check, install_commands
 
 Run = Callable[..., Result]
 
@@ -102,6 +102,24 @@ def test_a_board_is_shown_held_against_postgres_and_mended(
     assert run("leaderboard", "rebuild").exit_code == 0
     assert run("leaderboard", "verify").exit_code == 0
     assert "no board" in run("leaderboard", "verify", "nowhere").output
+
+
+def test_the_demo_finds_what_ledger_and_history_do_not_hold_alike(
+    stores: Any, player: Any, submit: Any, drain: Any
+) -> None:
+    """Lost, of another worth, or counted without having been accepted; others' rows are none of its business."""
+    for action_id in ("run-1", "run-2", "others-1"):
+        submit(player, action_id, value=2)
+    drain()
+    right = {(player.user_id, "run-1"): 20, (player.user_id, "run-2"): 20}
+
+    def faults(ledger: dict[tuple[str, str], int]) -> list[str]:
+        return [fault.split(":")[0] for fault in demo_check.unlike_history(stores, "global", "run-", ledger)]
+
+    assert faults(right) == []
+    assert faults(right | {(player.user_id, "run-3"): 20}) == ["action run-3"]
+    assert faults(right | {(player.user_id, "run-2"): 30}) == ["action run-2"]
+    assert faults({(player.user_id, "run-1"): 20}) == ["action run-2"]
 
 
 @pytest.mark.parametrize("words", [(), ("users",), ("tokens",), ("boards",), ("actions",), ("leaderboard",), ("demo",)])

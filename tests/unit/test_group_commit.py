@@ -283,7 +283,7 @@ def test_a_write_is_told_when_the_oldest_of_its_callers_must_have_an_answer(
     assert [caller.join().verdicts for caller in followers] == [["v1"], ["v2"]]
     assert store.groups == [[0], [1, 2]]
     for deadline in store.deadlines:
-        assert before + group_commit.ANSWER_SECONDS <= deadline <= after + group_commit.ANSWER_SECONDS
+        assert before + group_commit.DEADLINE_SECONDS <= deadline <= after + group_commit.DEADLINE_SECONDS
 
 
 def test_who_is_interrupted_while_waiting_does_not_take_the_lead_along(

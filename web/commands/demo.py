@@ -44,11 +44,11 @@ def demo(players: int, updates: int, rate: float) -> None:
     seconds = time.monotonic() - started
     click.echo(f"{accepted} updates accepted in {seconds:.1f} s ({accepted / seconds:.0f}/s).")
     if updates:
-        _check(stores, cast, follower, game.ledger, updates)
+        _check(stores, cast, follower, game, updates)
     follower.close()
 
 
-def _check(stores: Stores, cast: list[Player], follower: Follower, ledger: demo_check.Ledger, updates: int) -> None:
+def _check(stores: Stores, cast: list[Player], follower: Follower, game: Game, updates: int) -> None:
     """Say whether every accepted update counted once, everywhere.
 
     Raises:
@@ -56,10 +56,10 @@ def _check(stores: Stores, cast: list[Player], follower: Follower, ledger: demo_
     """
     if not demo_check.wait_until_drained(stores):
         raise click.ClickException("The inbox did not drain in time; see /readyz.")
-    faults = demo_check.unlike_history(stores, BOARD, ledger)
+    faults = demo_check.unlike_history(stores, BOARD, game.run_id, game.ledger)
     faults += demo_check.disagreements(stores, BOARD, cast)
-    if len(ledger) != updates:
-        faults.append(f"{updates - len(ledger)} updates were never accepted")
+    if len(game.ledger) != updates:
+        faults.append(f"{updates - len(game.ledger)} updates were never accepted")
     if not demo_check.same_top(stores, BOARD, TOP, follower):
         faults.append(f"the socket's list (version {follower.version}) is not the board's top")
     if faults:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -23,8 +24,6 @@ from web.commands.demo_players import Player
 DRAIN_SECONDS: Final = 60.0
 RECEIVE_SECONDS: Final = 0.2
 RECONNECT_SECONDS: Final = 0.1
-
-
 #: How often to look again at what differs, and after how long: an update is on the board within that.
 LOOKS: Final = 10
 LOOK_AGAIN_SECONDS: Final = 0.5
@@ -63,7 +62,7 @@ class Follower:
         """Leave."""
         self._leaving.set()
         self._thread.join(RECEIVE_SECONDS * 10)
-        with suppress(ConnectionClosed):
+        with suppress(OSError, SimpleWebsocketError):
             self._client.close()
 
     def _follow(self) -> None:
@@ -121,27 +120,23 @@ def wait_until_drained(stores: Stores) -> bool:
     return False
 
 
-def unlike_history(stores: Stores, board: str, ledger: Ledger) -> list[str]:
-    """Sentences about the accepted updates that are not one row of history of the right worth."""
+def unlike_history(stores: Stores, board: str, run: str, ledger: Ledger) -> list[str]:
+    """Sentences about every action of this run that ledger and history do not hold alike, whichever has it alone."""
     with stores.engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT t.user_id, t.action_id, count(h.action_id), coalesce(sum(h.score_increment), 0)"
-                " FROM unnest(CAST(:user_ids AS uuid[]), CAST(:action_ids AS text[])) AS t (user_id, action_id)"
-                " LEFT JOIN score_history h"
-                "   ON h.user_id = t.user_id AND h.action_id = t.action_id AND h.board = :board"
-                " GROUP BY t.user_id, t.action_id"
+                "SELECT user_id, action_id, score_increment FROM score_history"
+                " WHERE user_id = ANY(CAST(:ids AS uuid[])) AND board = :board AND starts_with(action_id, :run)"
             ),
-            {
-                "user_ids": [user_id for user_id, _ in ledger],
-                "action_ids": [action_id for _, action_id in ledger],
-                "board": board,
-            },
-        ).all()
+            {"ids": list({user_id for user_id, _ in ledger}), "board": board, "run": run},
+        )
+        applied: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for user_id, action_id, increment in rows:
+            applied[str(user_id), action_id].append(increment)
     return [
-        f"action {action_id} was accepted for {ledger[str(user_id), action_id]} points: {count} rows worth {total}"
-        for user_id, action_id, count, total in rows
-        if (count, total) != (1, ledger[str(user_id), action_id])
+        f"action {key[1]}: accepted for {ledger.get(key)} points, in history for {applied.get(key, [])}"
+        for key in sorted(ledger.keys() | applied.keys())
+        if applied.get(key, []) != [ledger.get(key)]
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ class Game:
         self._seats = seats
         self._updates = updates
         self._rate = rate
+        #: Begins every action_id of this game, by which its rows in history are known from those of others.
+        self.run_id = secrets.token_hex(4)
         #: What each accepted action is worth, by user id and action_id; kept only where the demo ends and checks.
         self.ledger: dict[tuple[str, str], int] = {}
         self._turns = 0
@@ -58,8 +61,8 @@ class Game:
                 break
             value = random.choices(VALUES, WEIGHTS)[0]  # noqa: S311 - a game, no secret
             seat = random.choice(seats)  # noqa: S311
-            action_id = seat.play(ACTION, value)
-            if action_id is None:
+            action_id = f"{self.run_id}-{secrets.token_hex(8)}"
+            if not seat.play(action_id, ACTION, value):
                 self._ended.set()  # minutes without an answer: the service is gone
                 break
             with self._lock:

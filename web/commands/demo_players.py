@@ -134,12 +134,9 @@ class Seat:
         """Who plays here."""
         return self._player.user_id
 
-    def play(self, action: str, value: int) -> str | None:
-        """Do an action and have it accepted, however often that must be tried.
-
-        Returns its action_id, or None when it never was accepted.
-        """
-        player, action_id = self._player, secrets.token_hex(12)
+    def play(self, action_id: str, action: str, value: int) -> bool:
+        """Do an action and have it accepted, however often that must be tried; False when it never was."""
+        player = self._player
         for attempt in range(TRIES_MOST):
             nonce, timestamp = secrets.token_hex(16), int(time.time() * 1000)
             message = signing.action_message(player.user_id, action_id, action, value, nonce, timestamp)
@@ -155,13 +152,13 @@ class Seat:
             )
             status, retry_after = self._post(body)
             if status in (200, 202):
-                return action_id
+                return True
             if status == 401:
                 player.token = self._identity.issue(player.user_id).access_token
             elif status not in (0, 429) and status < 500:
-                return None
+                return False
             time.sleep(min(retry_after, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))  # noqa: S311
-        return None
+        return False
 
     def leave(self) -> None:
         """Close the connection."""
