@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final, cast
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import ecs_logging
 import structlog
@@ -23,6 +24,27 @@ _QUIET: Final = {
 
 #: Keys that the formatter or another processor gives a place of their own.
 _PLACED: Final = ("event", "exception", "exc_info")
+
+
+class UnfailingFile:
+    """Takes lines for a file; those it cannot write are lost.
+
+    Standard error breaks when the supervisor at its other end dies, or its disk is full. A request whose update is
+    committed must not turn into an error because of that, and there is nobody left to tell.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def configure_logging(service: str, level: str) -> None:
@@ -46,7 +68,7 @@ def configure_logging(service: str, level: str) -> None:
             cast(Any, ecs_logging.StructlogFormatter()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, UnfailingFile(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.local.processes import PROCESS_MARK, STACK_MARK, end, end_with_parent, marked
+from deploy.local.processes import PROCESS_MARK, STACK_MARK, end_with_parent, kill, marked
 
 FILES_WANTED: Final = 65_536  # a socket process holds thousands of connections; many shells allow 1,024 files
 QUICK_SECONDS: Final = 1.0  # a process that lived shorter than this …
@@ -21,7 +21,9 @@ def main(name: str) -> None:
     """Clear what an earlier life of the process left, then turn into its command."""
     stack = Path(os.environ[STACK_MARK])
     parent = os.getppid()
-    end(marked(stack, name), patience_seconds=0)  # children of a killed parent: they would hold its port or its data
+    # Children of a killed parent would hold its port or its data. Not asked to end but killed: web's workers would say
+    # 500 to whoever waits for an answer, though the update may be committed; a cut connection says that nobody knows.
+    kill(marked(stack, name))
     os.environ[PROCESS_MARK] = name
     _note_start(stack / "run" / "starts" / name)
     _allow_files()

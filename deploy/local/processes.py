@@ -26,7 +26,12 @@ def end(pids: list[int], patience_seconds: float) -> None:
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline and any(alive(pid) for pid in pids):
         time.sleep(0.02)
-    _send([pid for pid in pids if alive(pid)], signal.SIGKILL)
+    kill([pid for pid in pids if alive(pid)])
+
+
+def kill(pids: list[int]) -> None:
+    """End the processes at once, without a word to their clients, and wait until they are gone."""
+    _send(pids, signal.SIGKILL)
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline and any(alive(pid) for pid in pids):
         time.sleep(0.005)

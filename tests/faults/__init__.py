@@ -1,0 +1,1 @@
+"""The fault laboratory: players with a ledger, a nemesis, and a checker who decides (`make faults`)."""

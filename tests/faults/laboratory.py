@@ -1,0 +1,283 @@
+"""The laboratory: stores, service, players, spectators; a fault strikes again and again, and the checker decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.local.embedded import valkey
+from tests.faults.checker import Verdict, judge
+from tests.faults.ledger import Action, Ledger
+from tests.faults.players import POINTS, Crowd
+from tests.faults.service import Service
+from tests.faults.spectators import Spectators
+from tests.faults.stores import Postgres, Valkey
+
+#: The recovery that is promised, from the kill, or from the moment the store is back.
+PROCESS_SECONDS: Final = 5.0
+POSTGRES_SECONDS: Final = 10.0
+BROKER_SECONDS: Final = 15.0
+
+#: How long a service may take to be itself again before the laboratory stops waiting.
+RECOVERY_SECONDS_MOST: Final = 60.0
+#: "Itself again": an update is applied, told, and on every spectator's list within this.
+PROBE_SECONDS_MOST: Final = 1.5
+#: … and goes on like that for as long: one lucky answer is no recovery.
+WELL_SECONDS: Final = 0.5
+
+#: What a fault does: harm, then yield how long the harm lasts (seconds), then heal.
+Strike = Callable[["Laboratory", random.Random], Iterator[float]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which the world goes wrong."""
+
+    name: str
+    family: str
+    sentence: str
+    strike: Strike
+    recovery_seconds_most: float
+    #: Whether the harm is done at once and mended by the service's own supervisor: recovery counts from the strike.
+    mends_itself: bool = False
+    rounds: int = 5
+    #: What the service is started with besides.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: Statuses that are right here and nowhere else.
+    refusals: frozenset[int] = frozenset()
+    #: How far the clients' clocks are ahead (seconds).
+    clients_clock: float = 0.0
+
+
+@dataclass
+class Round:
+    """When the fault struck, when it was healed and when the service was itself again, in seconds of the run."""
+
+    struck_at: float
+    healed_at: float = 0.0
+    recovered_at: float | None = None
+
+    @property
+    def recovery_seconds(self) -> float:
+        """From the healing to normal service."""
+        return (RECOVERY_SECONDS_MOST if self.recovered_at is None else self.recovered_at) - (
+            0.0 if self.recovered_at is None else self.healed_at
+        )
+
+
+@dataclass
+class Outcome:
+    """What a fault did to the service."""
+
+    fault: Fault
+    seed: int
+    rounds: list[Round]
+    verdict: Verdict
+    longest_stall: float
+    calls: int
+    slowest_answer: float
+    accepted_at: list[float]
+    refused_at: list[float]
+    unanswered_at: list[float]
+    heard_at: list[float]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recovery_seconds(self) -> float:
+        """The slowest recovery of all rounds."""
+        return max(round_.recovery_seconds for round_ in self.rounds)
+
+
+class Laboratory:
+    """A service on stores of its own, with everything that can be done to them; a context manager."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sbf-"))
+        self.folder.chmod(0o711)
+        self.say = say
+        self.notes: dict[str, Any] = {}
+        self.parked: set[str] = set()
+        self._closers: list[Callable[[], None]] = []
+        try:
+            self._open(environment or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, environment: Mapping[str, str]) -> None:
+        small = {"shared_buffers": "64MB", "max_wal_size": "64MB", "min_wal_size": "32MB", "max_connections": "60"}
+        self.postgres = Postgres(self.folder / "p", small)
+        self._closers.append(self.postgres.close)
+        self.cache = Valkey(self.folder / "c", "cache", dict(valkey.CACHE))
+        self._closers.append(self.cache.close)
+        self.broker = Valkey(self.folder / "b", "broker", dict(valkey.BROKER))
+        self._closers.append(self.broker.close)
+        self.service = Service(
+            self.folder / "d",
+            {
+                "DATABASE_URL": self.postgres.url,
+                "REDIS_URL": self.cache.url,
+                "BROKER_URL": self.broker.url,
+                "LIMIT_USER": "100000/second",
+                "LIMIT_ADDRESS": "100000/second",
+                "LIMIT_REGISTRATION": "100000/second",
+                **environment,
+            },
+        )
+        self._closers.append(self.service.stop)
+
+    def __enter__(self) -> Laboratory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all of it; nothing stays."""
+        for closer in reversed(self._closers):
+            closer()
+        self._closers.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def store(self, name: str) -> Postgres | Valkey:
+        """`postgres`, `cache` or `broker`."""
+        return self.postgres if name == "postgres" else self.valkey(name)
+
+    def valkey(self, name: str) -> Valkey:
+        """`cache` or `broker`."""
+        return {"cache": self.cache, "broker": self.broker}[name]
+
+    def run(
+        self, fault: Fault, *, rounds: int, seed: int, clients: int = 40, per_second: float = 4.0, spectators: int = 12
+    ) -> Outcome:
+        """Let a fault strike again and again at random moments under load, then judge."""
+        dice = random.Random(seed)
+        self.notes, self.parked = {}, set()
+        self.ledger = ledger = Ledger()
+        self.crowd = Crowd(
+            self.service.api,
+            ledger,
+            clients=clients,
+            users=25,
+            per_second=per_second,
+            seed=seed,
+            clock=fault.clients_clock,
+        )
+        self.crowd.refusals_expected = fault.refusals
+        self.spectators = Spectators(self.service.sockets, ledger, count=spectators)
+        self.spectators.start()
+        self.crowd.start()
+        try:
+            history = [self._round(fault, dice) for _ in range(rounds)]
+            time.sleep(1.0)
+        finally:
+            self.crowd.stop()
+        try:
+            verdict = judge(
+                ledger, self.postgres, self.service.api, self.spectators, parked=frozenset(self.parked)
+            )
+        finally:
+            self.spectators.stop()
+        for number, each in enumerate(history, start=1):
+            if each.recovery_seconds > fault.recovery_seconds_most:
+                verdict.wrong.append(f"round {number}: itself again after {each.recovery_seconds:.1f} s")
+        return self._outcome(fault, seed, history, verdict)
+
+    def _round(self, fault: Fault, dice: random.Random) -> Round:
+        time.sleep(dice.uniform(1.0, 3.0))
+        harm = fault.strike(self, dice)
+        done = Round(self.ledger.now())
+        seconds = next(harm)
+        time.sleep(seconds)
+        for _ in harm:
+            raise AssertionError(f"{fault.name} heals twice")
+        done.healed_at = done.struck_at if fault.mends_itself else self.ledger.now()
+        done.recovered_at = self.await_recovery()
+        self.say(f"  struck at {done.struck_at:.1f} s, healed after {done.healed_at - done.struck_at:.1f} s, "
+                 f"itself again after {done.recovery_seconds:.1f} s")  # fmt: skip
+        return done
+
+    def await_recovery(self) -> float | None:
+        """When (seconds of the run) an update went all the way quickly again; None: not in time."""
+        deadline = time.monotonic() + RECOVERY_SECONDS_MOST
+        well_since: float | None = None
+        while time.monotonic() < deadline:
+            if not self._probe():
+                well_since = None
+            elif well_since is None:
+                well_since = self.ledger.now()
+            elif self.ledger.now() - well_since > WELL_SECONDS:
+                return well_since
+            time.sleep(0.05)
+        return None
+
+    def _probe(self) -> bool:
+        began = time.monotonic()
+        if not self.service.answers():
+            return False
+        player = self.crowd.players[0]
+        action = Action(player.user_id, f"probe-{random.randbytes(8).hex()}", 1, POINTS)
+        answer = self.crowd.probe(player, action)
+        if answer.status != 200 and not (answer.status == 422 and 422 in self.crowd.refusals_expected):
+            return False
+        version = self.crowd.board_version()
+        while any(spectator.version < version for spectator in self.spectators.all):
+            if time.monotonic() - began > PROBE_SECONDS_MOST:
+                return False
+            time.sleep(0.01)
+        return time.monotonic() - began <= PROBE_SECONDS_MOST
+
+    def _outcome(self, fault: Fault, seed: int, rounds: list[Round], verdict: Verdict) -> Outcome:
+        calls = self.ledger.calls
+        return Outcome(
+            fault=fault,
+            seed=seed,
+            rounds=rounds,
+            verdict=verdict,
+            longest_stall=self.ledger.longest_stall(),
+            calls=len(calls) + len(self.ledger.others),
+            slowest_answer=max((call.seconds for call in [*calls, *self.ledger.others] if call.status), default=0.0),
+            accepted_at=self.ledger.accepted_at(),
+            refused_at=[call.sent_at + call.seconds for call in calls if call.status in (429, 503)],
+            unanswered_at=[call.sent_at + call.seconds for call in calls if call.status == 0],
+            heard_at=self.spectators.heard_at,
+            notes=self.notes,
+        )
+
+
+def as_json(outcomes: list[Outcome]) -> str:
+    """The outcomes as a document, without the single moments."""
+    return json.dumps(
+        [
+            {
+                "fault": each.fault.name,
+                "family": each.fault.family,
+                "what": each.fault.sentence,
+                "seed": each.seed,
+                "rounds": [dataclasses.asdict(round_) for round_ in each.rounds],
+                "calls": each.calls,
+                "accepted": each.verdict.accepted,
+                "refused": each.verdict.refused,
+                "maybe": each.verdict.maybe,
+                "parked": each.verdict.parked,
+                "lost": each.verdict.lost,
+                "doubled": each.verdict.doubled,
+                "wrong": each.verdict.wrong,
+                "recovery_seconds": round(each.recovery_seconds, 2),
+                "recovery_seconds_most": each.fault.recovery_seconds_most,
+                "longest_stall_seconds": round(each.longest_stall, 2),
+                "slowest_answer_seconds": round(each.slowest_answer, 2),
+                "notes": each.notes,
+            }
+            for each in outcomes
+        ],
+        indent=1,
+    )

@@ -1,0 +1,1 @@
+"""What the nemesis can do: one module a family of faults; `catalogue.py` lists them all."""

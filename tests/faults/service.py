@@ -1,0 +1,126 @@
+"""The service under attack: the one-command stack on the laboratory's stores, its processes found and disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from deploy.local import supervision
+from deploy.local.folders import Folders
+from deploy.local.processes import alive, marked
+from deploy.local.procfile import ROOT
+from tests.fixtures.waiting import eventually
+
+READY_SECONDS_MOST: Final = 60.0
+PORTS_OF_A_STACK: Final = 3
+
+
+class Service:
+    """`api` and `sockets` are its addresses; what dies comes back by itself."""
+
+    def __init__(self, data: Path, environment: dict[str, str]) -> None:
+        port = _free_ports()
+        self.api = f"http://127.0.0.1:{port}"
+        self.sockets = f"ws://127.0.0.1:{port + 1}"
+        self.folders = Folders(data)
+        self._said: list[str] = []
+        inherited = {name: value for name, value in os.environ.items() if name != "MAKELEVEL"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local"],
+            cwd=ROOT,
+            env={**inherited, "DATA_DIR": str(data), "PORT": str(port), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+        eventually(self._started, READY_SECONDS_MOST, 0.05)
+
+    def pid(self, name: str) -> int:
+        """The process that the supervisor started under this name."""
+        return supervision.pids(self.folders)[name]
+
+    def children(self, name: str) -> list[int]:
+        """Its children: web's and the sockets' workers, Celery's pool."""
+        parent = self.pid(name)
+        return [pid for pid in marked(self.folders.data, name) if pid != parent]
+
+    def await_successor(self, name: str, pid: int) -> None:
+        """Return when the supervisor has put another process in the place of this one, and its orphans are gone."""
+        eventually(lambda: self._successor(name) not in (None, pid), READY_SECONDS_MOST)
+
+    def _successor(self, name: str) -> int | None:
+        return supervision.pids(self.folders).get(name)
+
+    def everything(self) -> list[int]:
+        """All processes but those that only look after the others."""
+        names = supervision.pids(self.folders)
+        return [pid for name in names for pid in marked(self.folders.data, name)]
+
+    def answers(self) -> bool:
+        """Whether the API and the sockets say that all is well."""
+        return _is_well(f"{self.api}/readyz") and _is_well(f"{self.sockets.replace('ws', 'http', 1)}/readyz")
+
+    def log_of(self, name: str, tail_bytes: int = 4_000) -> str:
+        """The end of a process's log."""
+        path = self.folders.logs / f"{name}.log"
+        return path.read_bytes()[-tail_bytes:].decode(errors="replace") if path.exists() else ""
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        eventually(lambda: not any(alive(pid) for pid in marked(self.folders.data)), 10)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._said.append(line)
+
+    def _started(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError("the service did not start:\n" + "".join(self._said))
+        return any(line.startswith("ready ") for line in self._said)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to processes, some of which may be gone."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _is_well(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=3) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _free_ports() -> int:
+    """A port that is free together with those after it which a stack takes."""
+    for port in range(31_000 + os.getpid() % 900 * 30, 60_000, PORTS_OF_A_STACK):
+        with ExitStack() as held:
+            try:
+                for offset in range(PORTS_OF_A_STACK):
+                    held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free ports")
