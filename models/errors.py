@@ -176,7 +176,7 @@ class RateLimited(ScoreboardError):
 
 
 class QueueUnavailable(ScoreboardError):
-    """The update could not be written to the durable queue; nothing was counted, send it again."""
+    """Whether the update reached the durable queue is not known; send the same action again, it counts once."""
 
     code = "queue_unavailable"
 

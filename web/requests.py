@@ -1,4 +1,4 @@
-"""What every request gets: an id, a log line, and headers against misuse."""
+"""What every request gets: an id, a deadline, a log line, and headers against misuse."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from uuid import uuid4
 import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from models import deadlines
 
 _SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
 _QUIET: Final = ("/healthz", "/readyz", "/metrics")
@@ -25,6 +27,7 @@ def install_request_ids(app: Flask) -> None:
         given = request.environ.get("HTTP_X_REQUEST_ID", "")
         g.request_id = given if _SANE.match(given) else uuid4().hex
         g.started = time.monotonic_ns()
+        deadlines.begin(deadlines.REQUEST_SECONDS)
         clear_contextvars()
         bind_contextvars(**{"http.request.id": g.request_id})
 
@@ -45,3 +48,7 @@ def install_request_ids(app: Flask) -> None:
             code=g.get("problem_code"),
         )
         return response
+
+    @app.teardown_request
+    def _answered(_error: BaseException | None) -> None:
+        deadlines.end()

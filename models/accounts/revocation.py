@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from models import deadlines
 from models.accounts.tokens import Claims
 from models.errors import NotReady, TokenRevoked, UserBlocked
 
@@ -86,15 +87,19 @@ class Revocations:
         asked_at = time.monotonic()
         if asked_at - self._read_at <= BELIEVED_SECONDS:
             return
-        with self._reading:
+        unknown = NotReady("Whether the token was revoked cannot be checked now.", retry_after_seconds=1)
+        if not self._reading.acquire(timeout=min(deadlines.remaining(), threading.TIMEOUT_MAX)):
+            raise unknown
+        try:
             if time.monotonic() - self._read_at <= BELIEVED_SECONDS:
                 return  # another request renewed it while we waited
             if self._failed_at >= asked_at:  # or could not; then neither could we, and the next waits behind us (I8)
-                raise NotReady("Whether the token was revoked cannot be checked now.", retry_after_seconds=1)
-            try:
-                self._read()
-            except SQLAlchemyError as error:
-                raise NotReady("Whether the token was revoked cannot be checked now.", retry_after_seconds=1) from error
+                raise unknown
+            self._read()
+        except SQLAlchemyError as error:
+            raise unknown from error
+        finally:
+            self._reading.release()
 
     def _read(self) -> None:
         try:

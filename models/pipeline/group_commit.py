@@ -12,17 +12,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
+from models import deadlines
 from models.errors import Overloaded, QueueUnavailable, ScoreboardError
 
 #: Items one write takes: larger groups gain little (measured: 18 µs a row at 100, 16 at 500) and delay the first.
 GROUP_MOST: Final = 1_000
 #: Items that may wait; beyond this the caller is told to come back (I8).
 WAITING_MOST: Final = 10_000
-#: Who has waited this long is not written any more: the answer could come too late.
-WAIT_SECONDS: Final = 7.0
-#: Every caller has an answer by then. Leaves a write its try without an answer (6 s) and one reconnection (2 s), and a
-#: caller who waited WAIT_SECONDS one reconnection.
+#: Every caller has an answer by then, or sooner if its request began before. Leaves a write its try without an answer
+#: (6 s) and one reconnection (2 s).
 DEADLINE_SECONDS: Final = 9.0
+#: Who has less time left is not written any more: the answer could come too late. Leaves one reconnection.
+MARGIN_SECONDS: Final = 2.0
 
 Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
@@ -31,14 +32,14 @@ Verdict = TypeVar("Verdict")
 class _Ticket(Generic[Item, Verdict]):
     """One caller's items and what became of them."""
 
-    __slots__ = ("error", "items", "leads", "since", "verdicts", "woken")
+    __slots__ = ("answer_by", "error", "items", "leads", "verdicts", "woken")
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.verdicts: Sequence[Verdict] | None = None
         self.error: Exception | None = None
         self.leads = False
-        self.since = time.monotonic()
+        self.answer_by = min(time.monotonic() + DEADLINE_SECONDS, deadlines.answer_by())
         self.woken = threading.Event()
 
 
@@ -84,8 +85,9 @@ class GroupCommit(Generic[Item, Verdict]):
 
     def _await(self, ticket: _Ticket[Item, Verdict]) -> None:
         try:
-            if not ticket.woken.wait(WAIT_SECONDS) and not self._give_up(ticket):
-                ticket.woken.wait(DEADLINE_SECONDS - WAIT_SECONDS)  # its write has begun
+            patience = max(0.0, ticket.answer_by - MARGIN_SECONDS - time.monotonic())
+            if not ticket.woken.wait(patience) and not self._give_up(ticket):
+                ticket.woken.wait(max(0.0, ticket.answer_by - time.monotonic()))  # its write has begun
         except BaseException:  # interrupted, or its greenlet was killed: it will not lead any more
             self._give_up(ticket)
             self._decline_lead(ticket)
@@ -131,19 +133,19 @@ class GroupCommit(Generic[Item, Verdict]):
                 ticket.woken.set()
 
     def _write_group(self, group: list[_Ticket[Item, Verdict]]) -> list[Verdict]:
-        oldest = group[0].since
-        return self._write([item for ticket in group for item in ticket.items], oldest + DEADLINE_SECONDS)
+        soonest = min(ticket.answer_by for ticket in group)
+        return self._write([item for ticket in group for item in ticket.items], soonest)
 
     def _take(self) -> list[_Ticket[Item, Verdict]]:
         """The next group; who has waited too long leaves the queue without being written."""
         group: list[_Ticket[Item, Verdict]] = []
-        too_late = time.monotonic() - WAIT_SECONDS
+        soonest = time.monotonic() + MARGIN_SECONDS
         with self._lock:
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0].items) <= GROUP_MOST):
                 ticket = self._waiting.popleft()
                 self._waiting_items -= len(ticket.items)
-                if ticket.since <= too_late:
+                if ticket.answer_by <= soonest:
                     ticket.woken.set()
                 else:
                     size += len(ticket.items)

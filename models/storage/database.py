@@ -13,6 +13,8 @@ from psycopg.rows import Row
 from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
+from models import deadlines
+
 CONNECT_TIMEOUT_SECONDS: Final = 2
 STATEMENT_TIMEOUT_MS: Final = 5_000
 LOCK_TIMEOUT_MS: Final = 2_000
@@ -48,7 +50,8 @@ def connect_options() -> dict[str, str | int]:
 class BoundedConnection(psycopg.Connection[Row]):
     """A connection that waits for no answer without end (I8), whatever state the server is in."""
 
-    #: When its owner must have an answer, by the monotonic clock, if that is sooner than ANSWER_SECONDS.
+    #: When its owner must have an answer, by the monotonic clock, if that is sooner than ANSWER_SECONDS and than the
+    #: deadline of the request it works for.
     answer_by = math.inf
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
@@ -60,7 +63,7 @@ class BoundedConnection(psycopg.Connection[Row]):
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         started = time.monotonic()
-        seconds = max(0.0, min(ANSWER_SECONDS, self.answer_by - started))
+        seconds = max(0.0, min(ANSWER_SECONDS, self.answer_by - started, deadlines.remaining()))
         try:
             return super().wait(gen, interval, seconds)
         except psycopg.OperationalError as error:
@@ -68,6 +71,18 @@ class BoundedConnection(psycopg.Connection[Row]):
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer from Postgres within {seconds:.1f} s") from error
+
+
+def _connect_seconds() -> int:
+    """Whole seconds, as libpq has it, of what is left of the request's time.
+
+    Raises:
+        psycopg.OperationalError: nothing is left.
+    """
+    left = min(float(CONNECT_TIMEOUT_SECONDS), deadlines.remaining())
+    if left < 1:
+        raise psycopg.OperationalError("no time is left to connect to Postgres")
+    return int(left)
 
 
 def open_engine(database_url: str) -> Engine:
@@ -88,7 +103,7 @@ def open_engine(database_url: str) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> psycopg.Connection[Any]:
-        return BoundedConnection.connect(*arguments, **options)
+        return BoundedConnection.connect(*arguments, **{**options, "connect_timeout": _connect_seconds()})
 
     return engine
 

@@ -208,7 +208,7 @@ def test_who_waits_too_long_gives_up_and_is_not_written_later(
     """I8: every wait has a deadline."""
     leader = Caller(commits, [0])
     assert store.begun.acquire(timeout=5)
-    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(group_commit, "MARGIN_SECONDS", group_commit.DEADLINE_SECONDS - 0.05)
     with pytest.raises(QueueUnavailable):
         commits.submit([1])
     assert commits._waiting_items == 0
@@ -236,7 +236,7 @@ def test_who_gives_up_at_the_moment_the_lead_is_passed_on_leads_the_others(
 
     leader = Caller(commits, [0])
     assert store.begun.acquire(timeout=5)
-    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(group_commit, "MARGIN_SECONDS", group_commit.DEADLINE_SECONDS - 0.5)
     monkeypatch.setattr(commits, "_give_up", late)
     with pytest.raises(QueueUnavailable):
         commits.submit([1])
@@ -258,7 +258,7 @@ def test_who_waits_for_a_write_that_has_begun_gets_its_answer(
         given_up.set()
         return left
 
-    monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(group_commit, "MARGIN_SECONDS", group_commit.DEADLINE_SECONDS - 0.5)
     monkeypatch.setattr(commits, "_give_up", noticed)
     _, followers = queue_behind_a_write(commits, store, 2)
     store.go_on.release()

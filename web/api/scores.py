@@ -59,15 +59,11 @@ def update() -> Response:
     if not receipt.replayed:
         here.wakeup.wake(receipt.shard)
     seconds = waiting.wanted_seconds(request.headers.get("Prefer"))
-    response = None
-    if seconds is not None:
-        outcome = waiting.wait_until_settled(here.stores, user_id, receipt.action_id, seconds)
-        if outcome.status != "queued":
-            just_now = not receipt.replayed
-            state = waiting.told_state(here.stores, user_id, receipt.action_id, outcome, just_now=just_now)
-            response = answer(state)
-            response.headers["Preference-Applied"] = "wait"
-    if response is None:
+    state = waiting.settled_within(here.stores, user_id, receipt, seconds) if seconds is not None else None
+    if state is not None:
+        response = answer(state)
+        response.headers["Preference-Applied"] = "wait"
+    else:
         response = answer(
             schemas.UpdateState(receipt.action_id, "queued", status_url=_status_url(receipt.action_id)), 202
         )

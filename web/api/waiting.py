@@ -8,10 +8,14 @@ import time
 from typing import Final
 
 import msgspec
+import structlog
 
+from models import deadlines
 from models.errors import NotReady
 from models.pipeline import ledger
+from models.pipeline.accept import Receipt
 from models.pipeline.ledger import Outcome
+from models.storage.database import AWAY
 from models.stores import Stores
 from web.api.schemas import BoardResult, UpdateState
 
@@ -22,8 +26,12 @@ WAITERS_MOST: Final = 8
 EXTRA_WAIT_SECONDS: Final = 0.5
 #: First looks come fast, since an update usually takes 5–20 ms; later ones spare Postgres.
 _LOOKS_SECONDS: Final = (0.003, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.025, 0.05)
+#: A look that began in time may end this much later.
+_GRACE_SECONDS: Final = 1.0
 #: The ranking follows the commit within a few ms; after this the rank is given as it is.
 _RANK_PATIENCE_SECONDS: Final = 0.1
+
+log = structlog.get_logger(__name__)
 
 _waiters = threading.BoundedSemaphore(WAITERS_MOST)
 _WAIT: Final = re.compile(r"(?:\A|[,\s;])wait\s*=\s*\"?(\d{1,6})\"?(?:\Z|[,\s;])", re.IGNORECASE)
@@ -33,6 +41,22 @@ def wanted_seconds(prefer: str | None) -> float | None:
     """How long the caller would wait; None when it did not say."""
     match = _WAIT.search(prefer) if prefer else None
     return min(float(match[1]), WAIT_SECONDS_MOST) if match else None
+
+
+def settled_within(stores: Stores, user_id: str, receipt: Receipt, seconds: float) -> UpdateState | None:
+    """What became of an accepted update, or None: not settled in time, or Postgres cannot tell now.
+
+    Whatever goes wrong here, the update is committed: its sender must never hear that it was refused (I1).
+    """
+    try:
+        with deadlines.within(seconds + _GRACE_SECONDS):
+            outcome = wait_until_settled(stores, user_id, receipt.action_id, seconds)
+            if outcome.status == "queued":
+                return None
+            return told_state(stores, user_id, receipt.action_id, outcome, just_now=not receipt.replayed)
+    except AWAY as error:
+        log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error).__name__)
+        return None
 
 
 def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: float) -> Outcome:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 
+from models import deadlines
 from models.accounts.tokens import Claims
 from models.errors import TokenExpired, TokenInvalid
 from models.pipeline import ledger
@@ -59,11 +60,12 @@ class Admission:
         Raises:
             ScoreboardError: nothing was accepted.
         """
-        self.still_holds(claims)
-        self._services.limits.user(claims.subject)
-        receipt = self._services.stores.acceptor.accept(
-            claims.subject, update, address=address, request_id=str(uuid4())
-        )
+        with deadlines.within(deadlines.REQUEST_SECONDS):
+            self.still_holds(claims)
+            self._services.limits.user(claims.subject)
+            receipt = self._services.stores.acceptor.accept(
+                claims.subject, update, address=address, request_id=str(uuid4())
+            )
         self._services.wakeup.wake(receipt.shard)
         (REPLAYED if receipt.replayed else ACCEPTED).labels("socket").inc()
         return receipt.replayed
