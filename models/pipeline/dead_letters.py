@@ -1,7 +1,14 @@
-"""Parks what cannot be applied, with its reason, so that the rest of its shard goes on."""
+"""Parks what cannot be applied, with its reason, so that the rest of its shard goes on.
+
+Two kinds cannot be. What Postgres refuses says so itself, and is counted when it did. What kills whoever applies it
+says nothing: a row that waits though somebody must have tried it is counted *before* it is tried again, in smaller and
+smaller company, until it stands alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -9,6 +16,13 @@ from psycopg import errors as pg
 
 #: Tries of one update before it is parked: a fault that passes by itself has passed by then.
 ATTEMPTS_MOST: Final = 3
+
+#: How many rows are tried together, by how often somebody died trying the first of them.
+TOGETHER: Final = (500, 25, 1)
+#: Deaths after which a row is parked: twice in company, twice alone.
+DEATHS_MOST: Final = 4
+#: Broken connections, one after the other, of a row tried alone; fewer may be the network's fault.
+CUTS_MOST: Final = 8
 
 _OLDEST: Final = "SELECT seq FROM inbox WHERE shard = %s ORDER BY seq LIMIT %s"
 _COUNT: Final = "UPDATE inbox SET attempts = attempts + 1 WHERE shard = %s AND seq = %s RETURNING attempts"
@@ -23,6 +37,56 @@ FROM settled s
 WHERE NOT EXISTS (SELECT FROM score_history h WHERE h.user_id = s.user_id AND h.action_id = s.action_id)
 ON CONFLICT (user_id, action_id) DO NOTHING
 """
+
+
+_HEAD: Final = "SELECT seq, attempts FROM inbox WHERE shard = %s ORDER BY seq LIMIT %s"
+_ADD: Final = "UPDATE inbox SET attempts = attempts + %s WHERE shard = %s AND seq = ANY(%s)"
+_DEADLY: Final = ("apply_failed", "Whoever tried to apply the update was cut off each time; operators can look at it.")
+
+
+@dataclass(slots=True)
+class Cuts:
+    """Connections that broke while this process applied a shard; one that lives to count is no death of the row's."""
+
+    in_a_row: int = 0
+    alone: int = 0  # of these, how many hit the same row on its own
+    suspect: int = 0  # that row
+
+    def note(self, seqs: Sequence[int]) -> None:
+        """One more broke, with these rows under way."""
+        self.in_a_row += 1
+        if len(seqs) == 1:
+            self.alone = self.alone + 1 if self.suspect == seqs[0] else 1
+            self.suspect = seqs[0]
+
+    def deadly(self, seq: int) -> bool:
+        """Whether this row, on its own, has broken all it touched."""
+        return self.suspect == seq and self.alone >= CUTS_MOST
+
+
+def take_up(connection: psycopg.Connection[Any], shard: int, cuts: Cuts) -> tuple[list[int], int]:
+    """Choose the rows to try next and count the try; within the caller's transaction, who holds the shard's lock.
+
+    Returns:
+        Their sequence numbers, and how many were parked instead, 0 or 1.
+    """
+    head = connection.execute(_HEAD, (shard, TOGETHER[0])).fetchall()
+    if not head:
+        return [], 0
+    seq, deaths = head[0]
+    if deaths >= DEATHS_MOST or cuts.deadly(seq):
+        code, detail = _DEADLY
+        connection.execute(_PARK, {"shard": shard, "seq": seq, "code": code, "detail": detail})
+        return [], 1
+    together = TOGETHER[min(max(deaths, cuts.in_a_row // 2), len(TOGETHER) - 1)]
+    seqs = [row[0] for row in head[:together]]
+    connection.execute(_ADD, (1, shard, seqs))
+    return seqs, 0
+
+
+def take_back(connection: psycopg.Connection[Any], shard: int, seqs: Sequence[int]) -> None:
+    """Count a try no longer whose process lived to say so."""
+    connection.execute(_ADD, (-1, shard, list(seqs)))
 
 
 def oldest(connection: psycopg.Connection[Any], shard: int, most: int) -> list[int]:

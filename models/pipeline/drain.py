@@ -36,8 +36,18 @@ DWELL_SECONDS: Final = 0.015
 POISON: Final = (psycopg.DataError, psycopg.IntegrityError)
 #: After Redis failed to answer it is left alone for this long; the marks stay and the sweeper finishes them.
 REDIS_PAUSE_SECONDS: Final = 1.0
+#: A row that waited this long was tried, or nobody was there to try it.
+OLD_SECONDS: Final = 1.0
 #: First half of the advisory lock's key; the second is the shard.
 _LOCK_SPACE: Final = 0x5C0_4E
+_LOCK: Final = "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s)"
+#: The lock, and whether the oldest row was tried before or is old; both in one round trip.
+_LOCK_WARILY: Final = """
+SELECT pg_advisory_xact_lock(%(space)s, %(shard)s), (
+    SELECT attempts > 0 OR accepted_at < clock_timestamp() - make_interval(secs => %(old)s)
+    FROM inbox WHERE shard = %(shard)s ORDER BY seq LIMIT 1
+)
+"""
 
 #: apply.sql joins rows of its own making, which the planner guesses far too few: nested loops cost it 40 of 55 ms.
 #: One plan for all batches saves planning each anew (4 ms); made while the inbox is short, it must suit a long one too,
@@ -75,6 +85,10 @@ class DrainObserver:
     rejected: Callable[[int], None] = nobody
 
 
+class _Suspicious(Exception):
+    """The oldest row of the shard was tried before, or should have been."""
+
+
 class Drain:
     """Applies shards' updates; one a worker process."""
 
@@ -95,6 +109,8 @@ class Drain:
         self._observer = observer or DrainObserver()
         self._connection: psycopg.Connection[Any] | None = None
         self._redis_rests_until = float("-inf")
+        self._cuts: defaultdict[int, dead_letters.Cuts] = defaultdict(dead_letters.Cuts)
+        self._owed_back: tuple[int, list[int]] | None = None  # a try to be counted no longer: we lived
 
     def drain(self, shard: int, *, rest: Callable[[], None] = lambda: None, deadline_seconds: float = 20.0) -> Drained:
         """Apply what waits in a shard until nothing does, or the deadline passes.
@@ -110,8 +126,10 @@ class Drain:
         started = time.monotonic()
         refreshed: list[int] = []
         rested = False
+        wary = True  # somebody may have died on the rows that wait
         while time.monotonic() - started < deadline_seconds:
-            batch = self._apply(shard, refreshed, drained)
+            batch = self._apply(shard, refreshed, drained, wary=wary)
+            wary = batch.claimed > 0 and batch.refresh_id is None  # not one was applied
             refreshed = []
             if batch.claimed == 0:
                 if rested:
@@ -132,20 +150,59 @@ class Drain:
             self._connection.close()
             self._connection = None
 
-    def _apply(self, shard: int, refreshed: list[int], drained: Drained) -> Batch:
+    def _apply(self, shard: int, refreshed: list[int], drained: Drained, *, wary: bool) -> Batch:
         try:
-            return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained)
+            return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained, wary=wary)
+        except _Suspicious:
+            return self._apply_warily(shard, refreshed, drained)
         except POISON:
             return self._apply_around_poison(shard, drained)
         except psycopg.Error:
             self.close()
             raise
 
-    def _apply_window(self, shard: int, window: Window, refreshed: list[int], drained: Drained) -> Batch:
+    def _apply_warily(self, shard: int, refreshed: list[int], drained: Drained) -> Batch:
+        """Apply rows on which somebody may have died: each try is counted before it is made (see dead_letters.py)."""
+        connection = self._open()
+        cuts = self._cuts[shard]
+        with connection.transaction():
+            connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+            if self._owed_back is not None:
+                dead_letters.take_back(connection, *self._owed_back)
+                self._owed_back = None
+            seqs, parked = dead_letters.take_up(connection, shard, cuts)
+        if parked:
+            self._observer.rejected(parked)
+            drained.rejected += parked
+            log.error("an update was parked that cut off whoever applied it", **{"event.action": "park"}, shard=shard)
+        if not seqs:
+            return Batch(None, parked, parked)
+        try:
+            batch = self._apply_window(shard, Window(len(seqs), upto=seqs[-1]), refreshed, drained)
+        except psycopg.OperationalError as error:
+            cuts.note(seqs)
+            self._owed_back = (shard, seqs)
+            self.close()
+            log.warning("cut off while applying", **{"event.action": "apply"}, shard=shard, error=str(error))
+            return Batch(None, len(seqs), 0)
+        cuts.in_a_row = 0
+        return batch
+
+    def _apply_window(
+        self, shard: int, window: Window, refreshed: list[int], drained: Drained, *, wary: bool = False
+    ) -> Batch:
+        """One transaction.
+
+        Raises:
+            _Suspicious: `wary`, and somebody may have died on the oldest row; nothing was done.
+        """
         started = time.monotonic()
         connection = self._open()
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK_SPACE, shard))
+            if not wary:
+                connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+            elif _is_suspicious(connection, shard):
+                raise _Suspicious
             batch = ledger.apply(connection, shard=shard, window=window, worths=self._worths(), refreshed=refreshed)
         if batch.claimed:
             drained.batches += 1
@@ -218,6 +275,12 @@ class Drain:
             self._connection = open_connection(self._database_url, planner=_PLANNER)
             self._connection.autocommit = True
         return self._connection
+
+
+def _is_suspicious(connection: psycopg.Connection[Any], shard: int) -> bool:
+    """Take the shard's lock; whether somebody may have died on its oldest row."""
+    row = connection.execute(_LOCK_WARILY, {"space": _LOCK_SPACE, "shard": shard, "old": OLD_SECONDS}).fetchone()
+    return row is not None and bool(row[1])
 
 
 def board_changed(board: str, season: int, version: int, updates: list[AppliedUpdate]) -> BoardChanged:

@@ -20,6 +20,8 @@ STATEMENT_TIMEOUT_MS: Final = 5_000
 LOCK_TIMEOUT_MS: Final = 2_000
 #: A frozen process must not hold a shard's lock for longer than this (I8).
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 10_000
+#: A process that died during a statement is noticed by the server after this: its locks go with it.
+CLIENT_CHECK_MS: Final = 500
 #: Half-open peers are noticed after this, whatever the kernel's retransmissions would allow.
 TCP_USER_TIMEOUT_MS: Final = 5_000
 #: `statement_timeout` is kept by the server; past this the server itself has stopped (frozen, or its disk hangs).
@@ -42,7 +44,8 @@ def connect_options() -> dict[str, str | int]:
         "application_name": "scoreboard",
         "options": (
             f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
-            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
+            f"-c client_connection_check_interval={CLIENT_CHECK_MS} -c timezone=UTC"
         ),
     }
 

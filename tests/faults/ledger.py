@@ -102,8 +102,8 @@ class Ledger:
         return sorted(call.sent_at + call.seconds for call in list(self.calls) if call.status in (200, 202))
 
     def longest_stall(self) -> float:
-        """The longest time in which no update was accepted, in seconds."""
-        moments = [0.0, *self.accepted_at(), self.now()]
+        """The longest time between two accepted updates, in seconds."""
+        moments = [0.0, *self.accepted_at()]
         return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
 
     def verdicts(self) -> Counter[str]:

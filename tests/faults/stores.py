@@ -109,7 +109,7 @@ class Postgres(Server):
     def query(self, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Rows, by a superuser's connection past the proxy."""
         with self.connect() as connection:
-            cursor = connection.execute(sql, values)  # type: ignore[call-overload]
+            cursor = connection.execute(sql, values or None)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:

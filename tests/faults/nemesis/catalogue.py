@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tests.faults.laboratory import Fault
-from tests.faults.nemesis import network, postgres, processes, redises
+from tests.faults.nemesis import messages, network, postgres, processes, redises
 
 FAULTS: tuple[Fault, ...] = (
     *processes.FAULTS,
     *redises.FAULTS,
     *postgres.FAULTS,
     *network.FAULTS,
+    *messages.FAULTS,
 )
