@@ -31,6 +31,15 @@ def load_or_make(path: Path) -> dict[str, str]:
     return {str(name): str(value) for name, value in content.items()}
 
 
+def renew_token_keys(path: Path, name: str) -> None:
+    """Put one fresh key in the place of all TOKEN_KEYS: no token that was given out is valid any more.
+
+    Raises:
+        StackError: when the file cannot be read.
+    """
+    _write(path, {**load_or_make(path), "TOKEN_KEYS": f"{name}:{secrets.token_hex(KEY_BYTES)}"})
+
+
 def write_private(path: Path, content: dict[str, str]) -> None:
     """Write a JSON file that only its owner can read, whole or not at all."""
     _write(path, content)
