@@ -11,10 +11,9 @@ from deploy.local.errors import StackError
 Connection = psycopg.Connection[tuple[object, ...]]
 
 #: I6: a board's version is epoch * 2**32 + n, each rebuild takes the next epoch, and clients hold versions of the time
-#: that is undone. So each timeline gets this many epochs more than the one it left. It covers 8,191 rebuilds of one
-#: board between the moment restored and the last one served: one every five minutes (as often as repair comes) for 28
-#: days, where one a day is usual. It leaves 256 timelines, that is restores, before versions reach 2**53 (the largest
-#: whole numbers that Lua and JavaScript count exactly).
+#: that is undone. So each timeline, that is each restore, gets this many epochs for itself. That covers 8,191 rebuilds
+#: of one board between two restores: one every five minutes (as often as repair comes) for 28 days, where one a day is
+#: usual. It leaves 256 restores before versions reach 2**53, up to where Lua and JavaScript count exactly.
 EPOCHS_A_TIMELINE: Final = 2**13
 
 
@@ -46,21 +45,26 @@ def timeline_of(connection: Connection) -> int:
     return int(str(row[0])[:8], 16) if row else 0
 
 
-def raise_epochs(connection: Connection, *, timeline: int, left: int) -> None:
+def raise_epochs(connection: Connection, timeline: int) -> None:
     """Have the boards' versions begin above all that were ever served, on whatever timeline.
 
-    By the number of timelines between, not by one leap a restore: who restores to the same moment twice would get the
-    same versions twice. Seasons that begin only now may have begun once already, so they start there as well.
+    Each timeline has its own floor; the column's default keeps it, in the same transaction, so it goes back in time
+    with the epochs that stand on it. One leap a restore would not do: who restores to the same moment twice would get
+    the same versions twice. Seasons that begin only now may have begun once already: they begin on the new floor too.
     """
     if not _has(connection, "seasons"):
         return
-    leap = EPOCHS_A_TIMELINE * (timeline - left)
-    connection.execute("UPDATE seasons SET ranking_epoch = ranking_epoch + %s", (leap,))
-    row = connection.execute("SELECT max(ranking_epoch) FROM seasons").fetchone()
-    highest = max(int(str(row[0])) if row and row[0] is not None else 0, EPOCHS_A_TIMELINE * (timeline - 1))
-    connection.execute(
-        sql.SQL("ALTER TABLE seasons ALTER COLUMN ranking_epoch SET DEFAULT {}").format(sql.Literal(highest))
-    )
+    floor = EPOCHS_A_TIMELINE * (timeline - 1)
+    with connection.transaction():
+        row = connection.execute(
+            "SELECT column_default FROM information_schema.columns"
+            " WHERE (table_schema, table_name, column_name) = ('public', 'seasons', 'ranking_epoch')"
+        ).fetchone()
+        old_floor = int(str(row[0]).split("::")[0].strip("'")) if row else 0
+        connection.execute("UPDATE seasons SET ranking_epoch = ranking_epoch + %s", (floor - old_floor,))
+        connection.execute(
+            sql.SQL("ALTER TABLE seasons ALTER COLUMN ranking_epoch SET DEFAULT {}").format(sql.Literal(floor))
+        )
 
 
 def _has(connection: Connection, table: str) -> bool:

@@ -110,12 +110,10 @@ class Recovery:
         return None
 
 
-def end_of_parent(cluster: Path, timeline: int) -> tuple[int, int]:
-    """The timeline that a promoted cluster left, and the position at which it did."""
+def replayed_to(cluster: Path, timeline: int) -> int:
+    """The position at which a promoted cluster began its own timeline."""
     history = (cluster / "pg_wal" / f"{timeline:08X}.history").read_text("utf-8")
-    parent = wal.Lineage.of(timeline, history).stretches[-2]
-    assert parent.ends is not None  # noqa: S101 - only the last stretch has no end
-    return parent.timeline, parent.ends
+    return wal.Lineage.of(timeline, history).stretches[-1].begins
 
 
 def _failure(log: Path) -> Exception:

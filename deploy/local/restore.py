@@ -18,7 +18,7 @@ from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.manifest import verify
 from deploy.local.processes import end, marked
-from deploy.local.recovery import Recovery, TargetNotReached, end_of_parent
+from deploy.local.recovery import Recovery, TargetNotReached, replayed_to
 from deploy.local.sources import Source
 
 Say = Callable[[str], None]
@@ -81,11 +81,10 @@ def _recover(recovery: Recovery, source: Source, kids: set[str], say: Say) -> Re
         row = connection.execute("SELECT pg_last_xact_replay_timestamp()").fetchone()
         last_commit = row[0] if row and isinstance(row[0], datetime) else None
         timeline = aftermath.timeline_of(connection)
-        left, ended_at = end_of_parent(recovery.cluster, timeline)
         if recovery.moment is None:
-            _require_all(ended_at, source)
+            _require_all(replayed_to(recovery.cluster, timeline), source)
         aftermath.require_sound(connection, kids)
-        aftermath.raise_epochs(connection, timeline=timeline, left=left)
+        aftermath.raise_epochs(connection, timeline)
 
     say("copying it, and replaying WAL")
     recovery.assemble(source.unfinished)

@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -75,10 +75,9 @@ class Lineage:
         for line in history.splitlines():
             words = line.split()
             if len(words) >= 2 and words[0].isdigit():
-                ends = position(words[1])
-                stretches.append(Stretch(int(words[0]), begins, ends))
-                begins = ends
-        return cls(timeline, (*stretches, Stretch(timeline, begins, None)))
+                stretches.append(Stretch(int(words[0]), begins, position(words[1])))
+                begins = position(words[1])
+        return cls(timeline, _clipped([*stretches, Stretch(timeline, begins, None)]))
 
     def leads_through(self, timeline: int, begins: int, ends: int) -> bool:
         """Whether a base backup that was taken there lies on the way."""
@@ -104,3 +103,16 @@ class Lineage:
             if number not in have:
                 return name_of(next(each.timeline for each in reversed(self.stretches) if each.holds(number)), number)
         return None
+
+
+def _clipped(stretches: list[Stretch]) -> tuple[Stretch, ...]:
+    """Without what a later timeline left out: one that began before its parent did goes on from the parent's parent."""
+    clipped: list[Stretch] = []
+    for each in reversed(stretches):
+        if clipped:
+            limit = clipped[0].begins
+            each = replace(each, ends=limit if each.ends is None else min(each.ends, limit))
+            if each.ends is not None and each.begins >= each.ends:
+                continue
+        clipped.insert(0, each)
+    return tuple(clipped)
