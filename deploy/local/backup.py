@@ -2,13 +2,12 @@
 
 import argparse
 import fcntl
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from deploy.local import base_backups, manifest, terminal
+from deploy.local import base_backups, environment, manifest, terminal
 from deploy.local.base_backups import About, BaseBackup
 from deploy.local.embedded import postgres
 from deploy.local.errors import StackError
@@ -123,21 +122,6 @@ def _alone(base: Path) -> Iterator[None]:
         yield
 
 
-def require_embedded(given: Mapping[str, str], folders: Folders) -> None:
-    """Check that the database is the embedded one.
-
-    Raises:
-        StackError: it is the person's own.
-    """
-    own = given.get("DATABASE_URL")
-    if not own and folders.environment_file.exists():  # what the running stack was given
-        own = json.loads(folders.environment_file.read_text("utf-8")).get("DATABASE_URL")
-    if own and own != postgres.url(folders.sockets):
-        raise StackError(
-            "DATABASE_URL names a server of your own: back it up and restore it with its provider's tools."
-        )
-
-
 def main(arguments: list[str]) -> int:
     """The command; gives the exit code."""
     argparse.ArgumentParser(
@@ -149,7 +133,7 @@ def main(arguments: list[str]) -> int:
     folders = terminal.folders_of(given)
 
     def work() -> None:
-        require_embedded(given, folders)
+        environment.require_embedded_postgres(given, folders)
         try:
             take(folders, terminal.say)
         except (OSError, psycopg.Error) as error:

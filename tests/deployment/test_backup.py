@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import archive, backup, base_backups, restore, wal
+from deploy.local import archive, backup, base_backups, environment, wal
 from deploy.local.aftermath import EPOCHS_A_TIMELINE
 from deploy.local.embedded import postgres
 from deploy.local.errors import StackError
 from deploy.local.procfile import ROOT
+from deploy.local.restoration import Restored, restore
+from deploy.local.restore import moment_of
 from models.accounts.users import Registered
 from models.boards.rebuild import VERSIONS_PER_EPOCH
 from models.pipeline import sweep
@@ -102,10 +104,10 @@ def require_ledger(service: ArchivedService, sent: Sent) -> None:
     assert [entry.score for entry in page.entries] == sorted(expected.values(), reverse=True)
 
 
-def restore_to(service: ArchivedService, moment: datetime | None) -> restore.Restored:
+def restore_to(service: ArchivedService, moment: datetime | None) -> Restored:
     """Stop, restore, start."""
     service.stop()
-    done = restore.restore(service.folders, moment, silent)
+    done = restore(service.folders, moment, silent)
     service.start()
     return done
 
@@ -187,7 +189,7 @@ def test_to_the_newest_loses_nothing_that_a_crashed_server_had_committed(archive
     archived.stop()
     keys_before = archived.folders.secrets_file.read_text()
 
-    done = restore.restore(archived.folders, datetime.now(UTC), silent)  # later than the last commit: the same
+    done = restore(archived.folders, datetime.now(UTC), silent)  # later than the last commit: the same
 
     archived.start()
     require_ledger(archived, sent)
@@ -208,8 +210,8 @@ def test_from_the_archive_alone_on_a_new_machine(archived: ArchivedService) -> N
         archived.start()
     archived.stop()
     with pytest.raises(StackError, match=r"ends with the commit of .*, before TIME: leave TIME out"):
-        restore.restore(archived.folders, datetime.now(UTC), silent)
-    done = restore.restore(archived.folders, None, silent)
+        restore(archived.folders, datetime.now(UTC), silent)
+    done = restore(archived.folders, None, silent)
 
     archived.start()
     require_ledger(archived, sent)
@@ -243,9 +245,9 @@ class TestRefused:
     @pytest.fixture
     def stopped(self, archived: ArchivedService) -> ArchivedService:
         """With a base backup and two finished segments behind it."""
+        Game(archived)
         backup.take(archived.folders, silent)
         for _ in range(2):
-            archived.query("SELECT 1")
             with postgres.connect(archived.folders.sockets) as connection:
                 connection.execute("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
         archived.stop()
@@ -256,7 +258,7 @@ class TestRefused:
         control = (service.folders.postgres / "global" / "pg_control").read_bytes()
         secrets = service.folders.secrets_file.read_text()
         with pytest.raises(StackError) as error:
-            restore.restore(service.folders, moment, silent)
+            restore(service.folders, moment, silent)
         assert {path.name for path in service.folders.data.iterdir()} == before
         assert (service.folders.postgres / "global" / "pg_control").read_bytes() == control
         assert service.folders.secrets_file.read_text() == secrets
@@ -284,15 +286,26 @@ class TestRefused:
         assert f"base/1/1259 in {only.cluster} is not what was copied" in self.refused(stopped)
         table.write_bytes(pages)
 
+        with pytest.raises(StackError, match=r"TOKEN_KEYS is not in .*KEEP_TOKENS=1"):
+            restore(folders, None, silent, given={"TOKEN_KEYS": "mine:" + "00" * 32})
+        secrets = folders.secrets_file.read_text()
+        folders.secrets_file.write_text(secrets.replace('"ENCRYPTION_KEYS": "first', '"ENCRYPTION_KEYS": "second'))
+        assert "ENCRYPTION_KEYS lacks first" in self.refused(stopped)
+        folders.secrets_file.write_text(secrets)
+        # That one came after the promotion: its timeline must not be kept, or later restores would follow it.
+        assert not [name for name in archive.names(folders.wal) if name.endswith(".history")]
+
         shutil.move(folders.base_backups, folders.data / "elsewhere")
         assert "there is no base backup" in self.refused(stopped)
 
     def test_while_it_runs_or_with_a_server_of_ones_own(self, archived: ArchivedService) -> None:
         backup.take(archived.folders, silent)
         with pytest.raises(StackError, match=r"is in use by a running stack .*: stop it, then restore"):
-            restore.restore(archived.folders, None, silent)
+            restore(archived.folders, None, silent)
         with pytest.raises(StackError, match="its provider's tools"):
-            backup.require_embedded({"DATABASE_URL": "postgresql://db.example.org/scores"}, archived.folders)
+            environment.require_embedded_postgres(
+                {"DATABASE_URL": "postgresql://db.example.org/scores"}, archived.folders
+            )
         archived.stop()
         with pytest.raises(StackError, match="no stack runs in DATA_DIR"):
             backup.take(archived.folders, silent)
@@ -308,7 +321,7 @@ class TestRefused:
 )
 def test_a_time_that_cannot_be_meant_is_refused(text: str, why: str) -> None:
     with pytest.raises(StackError, match=why):
-        restore.moment_of(text)
+        moment_of(text)
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
