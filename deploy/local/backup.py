@@ -29,7 +29,8 @@ def take(folders: Folders, say: Say) -> BaseBackup:
     """Copy the cluster while it is used, verify the copy, and clear what no kept backup needs.
 
     Raises:
-        StackError: nothing runs here, or the copy is not whole; then no backup was added and none removed.
+        StackError: nothing runs here, or the copy is not whole: then no backup was added and none removed. Or the
+            backup is whole but WAL cannot be kept, which the message says.
     """
     if not postgres.answers(folders.sockets):
         raise StackError(f"no stack runs in DATA_DIR {folders.data}: start it with make run, then take the backup.")

@@ -52,6 +52,7 @@ def restore(
         kids = _encryption_kids(folders, given, keep_tokens=keep_tokens)
         folders.make()
         source = sources.find(folders, moment)
+        _require_room(folders, source)
         say(f"verifying the base backup of {source.backup.about.finished_at}")
         verify(source.backup.cluster)
         recovery = Recovery(folders, folders.data / "postgres.restoring", source.backup, source.timeline, moment)
@@ -60,11 +61,21 @@ def restore(
         except BaseException:
             shutil.rmtree(recovery.cluster, ignore_errors=True)
             raise
+        finally:
+            folders.remove_outside()
         if not (restored.complete or keep_tokens):
             secret_keys.renew_token_keys(folders.secrets_file, f"restored-{base_backups.name_for(datetime.now(UTC))}")
-        restored = replace(restored, old_cluster=_swap(folders, recovery.cluster))
-        folders.remove_outside()
-    return restored
+        return replace(restored, old_cluster=_swap(folders, recovery.cluster))
+
+
+def _require_room(folders: Folders, source: Source) -> None:
+    """The database is there twice until the old one is deleted, and replayed WAL lies beside it."""
+    needed = source.backup.about.bytes + wal.SEGMENT_BYTES * (len(source.unfinished) + 4)
+    free = shutil.disk_usage(folders.data).free
+    if free < needed:
+        raise StackError(
+            f"{folders.data} has {free / 2**20:.0f} MiB left and a restore needs {needed / 2**20:.0f}: make room first."
+        )
 
 
 def _recover(recovery: Recovery, source: Source, kids: set[str], say: Say) -> Restored:

@@ -96,7 +96,7 @@ class Lineage:
         }
 
     def missing(self, begins: int, names: Collection[str]) -> str | None:
-        """The first segment from a position on that is not among the names, though a later one is."""
+        """The first segment that is not among the names: the one at a position, or one that others follow."""
         have = {number_of(name) for name in self.on_the_way(names)}
         first = number_at(begins)
         for number in range(first, max(have, default=first) + 1):

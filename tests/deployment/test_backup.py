@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -309,6 +310,25 @@ class TestRefused:
         archived.stop()
         with pytest.raises(StackError, match="no stack runs in DATA_DIR"):
             backup.take(archived.folders, silent)
+
+
+@pytest.mark.slow
+def test_a_backup_says_so_when_wal_cannot_be_kept(archived: ArchivedService) -> None:
+    """And whatever is in the way stays as it is."""
+    backup.take(archived.folders, silent)
+    with postgres.connect(archived.folders.sockets) as connection:
+        (name,) = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone() or ("",)
+        in_the_way = archived.folders.wal / (name + archive.SUFFIX)
+        in_the_way.write_bytes(gzip.compress(b"of somebody else"))
+        before = in_the_way.read_bytes()
+        connection.execute("SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()")
+        failed = "SELECT failed_count > 0 FROM pg_stat_archiver"
+        eventually(lambda: connection.execute(failed).fetchone() == (True,))
+    with pytest.raises(StackError, match=f"the backup is whole, but WAL cannot be kept \\({name}\\)"):
+        backup.take(archived.folders, silent)
+    assert in_the_way.read_bytes() == before
+    assert len(base_backups.whole(archived.folders.base_backups)) == 2
+    in_the_way.unlink()
 
 
 @pytest.mark.parametrize(
