@@ -56,7 +56,7 @@ def keep(segment: Path, folder: Path) -> None:
         raw.flush()
         os.fsync(raw.fileno())
     draft.rename(target)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def fetch(folder: Path, name: str, target: Path) -> None:
@@ -95,7 +95,8 @@ def _same(segment: Path, kept: Path) -> bool:
                 return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

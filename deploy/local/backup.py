@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from deploy.local import base_backups, environment, manifest, terminal
+from deploy.local import archive, base_backups, environment, manifest, terminal
 from deploy.local.base_backups import About, BaseBackup
 from deploy.local.embedded import postgres
 from deploy.local.errors import StackError
@@ -85,8 +85,9 @@ def _finish(folders: Folders, draft: Path) -> BaseBackup:
     size = sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
     about = About(row[1], needed.timeline, needed.begins, needed.ends, finished_at.isoformat(), size)
     base_backups.write_about(draft, about)
-    os.sync()  # the one small file, and the names
-    return BaseBackup(draft.rename(folders.base_backups / base_backups.name_for(finished_at)), about)
+    folder = draft.rename(folders.base_backups / base_backups.name_for(finished_at))
+    archive.sync_folder(folders.base_backups)
+    return BaseBackup(folder, about)
 
 
 def _report(folders: Folders, backup: BaseBackup, seconds: float, gone: int, say: Say) -> None:

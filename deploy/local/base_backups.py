@@ -1,6 +1,7 @@
 """The base backups of a data folder: what each needs, which one leads to a moment, which ones may go."""
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -46,13 +47,17 @@ class BaseBackup:
 
 
 def name_for(moment: datetime) -> str:
-    """A folder's name: 20261125T100000Z."""
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    """A folder's name: 20261125T100000.123456Z."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def write_about(folder: Path, about: About) -> None:
-    """Put it beside the cluster's files."""
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=2) + "\n", "utf-8")
+    """Put it beside the cluster's files, on disk."""
+    with (folder / ABOUT).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(about), indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    archive.sync_folder(folder)
 
 
 def whole(base: Path) -> list[BaseBackup]:

@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ def prepare_archive(folders: Folders) -> None:
     """Make the folders for backups; the server writes into that of the WAL.
 
     Raises:
-        StackError: when they belong to another database, or to one that is missing.
+        StackError: when they belong to another database, to one that is missing, or to a later state of this one.
     """
     for folder in (folders.wal.parent, folders.wal, folders.base_backups):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -31,8 +32,25 @@ def prepare_archive(folders: Folders) -> None:
     advice = f"make restore puts that one back, or move {folders.wal.parent} away to go on without it."
     if system is not None and not folders.postgres.exists():
         raise StackError(f"{folders.postgres} is missing, but there are backups of it: {advice}")
-    if system is not None and system != Control.read(folders.postgres).system:
+    if system is not None:
+        _require_latest(folders, system, advice)
+
+
+def _require_latest(folders: Folders, system: str, advice: str) -> None:
+    """A cluster that a restore had moved aside knows nothing of the versions and revocations that came after it."""
+    control = Control.read(folders.postgres)
+    if control.system != system:
         raise StackError(f"the backups in {folders.data} are of another database than {folders.postgres}: {advice}")
+    if newest_timeline(archive.names(folders.wal)) > control.timeline:
+        raise StackError(
+            f"{folders.postgres} is a database that a restore had moved aside: make restore puts it back into use, "
+            "with versions and tokens that are safe."
+        )
+
+
+def newest_timeline(kept: Collection[str]) -> int:
+    """The last timeline that began, by the histories that are kept; the first one has none."""
+    return max((int(name[:8], 16) for name in kept if name.endswith(".history")), default=1)
 
 
 def _system_of_archive(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from deploy.local import aftermath, base_backups, secret_keys, sources, wal
+from deploy.local import aftermath, archive, base_backups, secret_keys, sources, wal
 from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.manifest import verify
@@ -104,7 +104,7 @@ def _recover(recovery: Recovery, source: Source, kids: set[str], say: Say) -> Re
             ) from ended
         recovery = replace(recovery, moment=None)  # nothing was committed between the last commit and TIME
         recovery.replay(see_to, say)
-    return Restored(last_commit, None, complete=source.present and recovery.moment is None)
+    return Restored(last_commit, None, complete=source.latest and recovery.moment is None)
 
 
 def _require_all(ended_at: int, source: Source) -> None:
@@ -141,4 +141,5 @@ def _swap(folders: Folders, cluster: Path) -> Path | None:
         old = folders.data / f"postgres.before-{base_backups.name_for(datetime.now(UTC))}"
         folders.postgres.rename(old)
     cluster.rename(folders.postgres)
+    archive.sync_folder(folders.data)
     return old

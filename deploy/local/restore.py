@@ -64,7 +64,8 @@ def _report(done: Restored, given: Mapping[str, str], *, keep_tokens: bool) -> N
     say = terminal.say
     say(f"restored; the last commit that is there is of {done.last_commit or 'the base backup'}")
     if done.old_cluster is not None:
-        say(f"  before  {done.old_cluster}: delete it when you are sure; to undo, move it back to the name postgres")
+        say(f"  before  {done.old_cluster}: delete it when you are sure")
+        say("  undo    stop, give that one the name postgres again, and make restore once more")
     if not done.complete and not keep_tokens:
         say("  tokens  none is valid any more: players sign in again, game servers need new ones (make token)")
     if not done.complete:

@@ -16,13 +16,14 @@ from deploy.local.folders import Folders
 class Source:
     """All that a recovery is made of.
 
-    `present`: the cluster in the data folder is of the same database, so no WAL is lost; `unfinished` are the segments
-    that only it has; `archived_to` is the number of the last one that is kept.
+    `present`: the cluster in the data folder is of the same database, so no WAL is lost; `latest`: and none was used
+    after it; `unfinished` are the segments that only it has; `archived_to` is the number of the last one that is kept.
     """
 
     backup: BaseBackup
     timeline: int
     present: bool
+    latest: bool
     unfinished: list[Path]
     archived_to: int
 
@@ -45,8 +46,9 @@ def find(folders: Folders, moment: datetime | None) -> Source:
     if timeline is not None:
         clusters.finish_archiving(folders.postgres, folders.wal)
     kept = archive.names(folders.wal)
+    newest = clusters.newest_timeline(kept)
     unfinished = [] if timeline is None else clusters.unfinished(folders.postgres, kept)
-    lineage = _lineage(folders.wal, timeline or _newest_timeline(kept, backups))
+    lineage = _lineage(folders.wal, timeline or max(newest, backups[-1].about.timeline))
     backup = base_backups.choose(backups, lineage, moment)
     mine = lineage.on_the_way(path.name for path in unfinished)
     _require_gapless(folders.wal, lineage, backup, kept | mine)
@@ -54,6 +56,7 @@ def find(folders: Folders, moment: datetime | None) -> Source:
         backup=backup,
         timeline=lineage.timeline,
         present=timeline is not None,
+        latest=timeline is not None and newest <= timeline,
         unfinished=[path for path in unfinished if path.name in mine],
         archived_to=max((wal.number_of(name) for name in lineage.on_the_way(kept)), default=0),
     )
@@ -65,12 +68,6 @@ def _present_timeline(folders: Folders, system: str) -> int | None:
         return None
     control = Control.read(folders.postgres)
     return control.timeline if control.system == system else None
-
-
-def _newest_timeline(kept: Collection[str], backups: list[BaseBackup]) -> int:
-    """Without the present cluster: the last timeline that anything was kept of."""
-    histories = {int(name[:8], 16) for name in kept if name.endswith(".history")}
-    return max(histories | {each.about.timeline for each in backups})
 
 
 def _lineage(folder: Path, timeline: int) -> wal.Lineage:

@@ -180,6 +180,30 @@ def test_a_restored_database_is_backed_up_and_restored_again_on_its_own_timeline
 
 
 @pytest.mark.slow
+def test_a_restore_is_undone_by_a_restore_of_the_database_it_moved_aside(archived: ArchivedService) -> None:
+    """Started as it is, that one would give versions that were served since, and know no revocation of that time."""
+    game = Game(archived)
+    backup.take(archived.folders, silent)
+    moment = archived.now()
+    sent = game.play(10, "a")
+    done = restore_to(archived, moment)
+    game.play(10, "b")
+    archived.stop()
+    archived.folders.postgres.rename(archived.folders.data / "wrong")
+    assert done.old_cluster is not None
+    done.old_cluster.rename(archived.folders.postgres)
+
+    with pytest.raises(StackError, match="that a restore had moved aside: make restore"):
+        archived.start()
+    done = restore_to(archived, None)
+
+    require_ledger(archived, sent)
+    assert not done.complete
+    served = game.served
+    assert game.look() > served
+
+
+@pytest.mark.slow
 def test_to_the_newest_loses_nothing_that_a_crashed_server_had_committed(archived: ArchivedService) -> None:
     """Its last segment was never archived: the old cluster has it. Tokens stay, since no revocation is lost."""
     game = Game(archived)
