@@ -25,3 +25,5 @@ TASK_QUEUES: Final = {
     FORGET: MAINTENANCE_QUEUE,
     HEARTBEAT: APPLY_QUEUE,
 }
+#: Every queue, in one order: all who declare them do it alike.
+QUEUES: Final = (APPLY_QUEUE, MAINTENANCE_QUEUE)

@@ -7,13 +7,12 @@ from typing import Final
 
 import redis
 import structlog
-from celery import Celery
-from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError
 
 from models import names
 from models.pipeline import wake
 from models.settings import Settings
-from models.storage.broker import transport_options
+from web.broker import Sender
 
 #: Wake-ups of a process are at least this far apart under load; alone, one goes out at once.
 PAUSE_SECONDS: Final = 0.01
@@ -30,14 +29,7 @@ class Wakeup:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._client = client
-        self._celery = Celery("scoreboard-sender", broker=settings.broker_url, set_as_current=False)
-        self._celery.conf.update(
-            broker_transport_options=transport_options(settings.broker_url, sending=True),
-            broker_connection_timeout=1,
-            task_ignore_result=True,
-            task_serializer="json",
-            task_publish_retry=False,
-        )
+        self._sender = Sender(settings.broker_url)
         self._shards: set[int] = set()
         self._arrived = threading.Condition()
         self._stopping = threading.Event()
@@ -59,7 +51,7 @@ class Wakeup:
             self._arrived.notify()
         if self._thread is not None:
             self._thread.join(timeout=3)
-        self._celery.close()
+        self._sender.close()
 
     def _send_all(self) -> None:
         while not self._stopping.is_set():
@@ -82,15 +74,8 @@ class Wakeup:
             # Without the flag a wake-up more is sent, which costs time and nothing else.
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
         try:
-            self._celery.send_task(
-                names.APPLY_SHARD,
-                (shard,),
-                queue=names.APPLY_QUEUE,
-                expires=EXPIRES_SECONDS,
-                ignore_result=True,
-                retry=False,
-            )
-        except (KombuError, redis.RedisError, OSError) as error:
-            log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=type(error).__name__)
+            self._sender.send(names.APPLY_SHARD, (shard,), queue=names.APPLY_QUEUE, expires_seconds=EXPIRES_SECONDS)
+        except OperationalError as error:
+            log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=str(error))
             return False
         return True

@@ -76,7 +76,7 @@ def test_when_the_broker_is_back_wake_ups_go_out_again(
     queue_length, open_wakeup, environment, monkeypatch, eventually
 ) -> None:
     wakeup = open_wakeup(Settings.from_env(environment))
-    original, refused = wakeup._celery.send_task, []
+    original, refused = wakeup._sender._celery.send_task, []
 
     def away(*arguments: object, **options: object) -> object:
         if not refused:
@@ -84,7 +84,7 @@ def test_when_the_broker_is_back_wake_ups_go_out_again(
             raise OSError("away")
         return original(*arguments, **options)
 
-    monkeypatch.setattr(wakeup._celery, "send_task", away)
+    monkeypatch.setattr(wakeup._sender._celery, "send_task", away)
     wakeup.wake(0)
     eventually(lambda: refused)
     wakeup.wake(1)

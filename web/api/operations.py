@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import kombu
 import redis
 from flask import Blueprint, Response, current_app, g
-from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import names
 from models.pipeline import inbox
-from models.storage.broker import transport_options
 from models.storage.tables import SCHEMA_REVISION
 from models.stores import Stores
 from web import access, metrics
 from web.api import openapi, schemas
 from web.api.answers import answer
 from web.api.openapi import Operation, operation
+from web.broker import Sender
 from web.services import services
 
 VERSION: Final = "1.0.0"
 #: What `/readyz` tells of.
 PARTS: Final = ("database", "schema", "redis", "broker", "worker", "inbox")
 REQUESTS_REGISTRY: Final = "scoreboard.requests"
-_PROBE_SECONDS: Final = 1.0
 
 blueprint = Blueprint("operations", __name__)
 
@@ -104,7 +102,7 @@ def prometheus() -> Response:
 def _state_of(probe: Callable[[Stores], schemas.PartState], stores: Stores) -> schemas.PartState:
     try:
         return probe(stores)
-    except (redis.RedisError, KombuError, OSError) as error:
+    except (redis.RedisError, OSError) as error:
         return schemas.PartState("failing", type(error).__name__)  # the message could hold a URL with its password
 
 
@@ -138,10 +136,13 @@ def _redis(stores: Stores) -> schemas.PartState:
 
 
 def _broker(stores: Stores) -> schemas.PartState:
-    url = stores.settings.broker_url
-    options = transport_options(url, sending=True)
-    with kombu.Connection(url, transport_options=options, connect_timeout=_PROBE_SECONDS) as connection:
-        connection.ensure_connection(max_retries=1, timeout=_PROBE_SECONDS, interval_start=0.1)
+    sender = Sender(stores.settings.broker_url)
+    try:
+        sender.probe()
+    except OperationalError as error:
+        return schemas.PartState("failing", str(error))
+    finally:
+        sender.close()
     return schemas.PartState("ok")
 
 
