@@ -15,9 +15,10 @@ from models import names
 from models.logs import configure_logging
 from models.pipeline.drain import Drain
 from models.settings import Settings
-from models.storage.broker import transport_options
+from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
 from models.stores import Stores, open_stores
 from worker import metrics
+from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.schedule import SCHEDULE
 
 #: Between the first TERM and the end, running tasks may finish; a batch takes milliseconds.
@@ -30,17 +31,22 @@ log = structlog.get_logger(__name__)
 
 def create_app(settings: Settings) -> Celery:
     """A Celery application for these settings."""
-    celery = Celery("scoreboard", broker=settings.broker_url, include=["worker.tasks"])
+    celery = Celery("scoreboard", broker=settings.broker_url, amqp=BrokerAMQP, include=["worker.tasks"])
     celery.conf.update(
         broker_transport_options=transport_options(settings.broker_url, sending=False),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # an outage of any length ends by itself
-        broker_connection_timeout=2,
-        task_queues=[Queue(names.APPLY_QUEUE), Queue(names.MAINTENANCE_QUEUE)],
+        broker_connection_timeout=WORKER_TIMEOUT_SECONDS,
+        broker_channel_error_retry=True,  # RabbitMQ closes a channel when a queue is not there yet, or is declared anew
+        broker_heartbeat=HEARTBEAT_SECONDS,
+        broker_heartbeat_checkrate=2,
+        worker_consumer="worker.consumer:Consumer",
+        task_queues=[Queue(name, queue_arguments=queue_arguments(settings.broker_url)) for name in names.QUEUES],
         task_default_queue=names.MAINTENANCE_QUEUE,
         task_routes={task: {"queue": queue} for task, queue in names.TASK_QUEUES.items()},
         task_ignore_result=True,
         task_acks_late=False,  # a wake-up carries no data: the sweeper is the guarantee, not the redelivery
+        task_publish_retry_policy={"max_retries": PUBLISH_RETRIES, "interval_start": 0, "interval_max": 0.2},
         task_serializer="json",
         accept_content=["json"],
         task_time_limit=60,

@@ -1,0 +1,41 @@
+"""Celery's connections to the broker, of worker and beat: they come back soon, and nothing is tried for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import kombu
+from celery.app.amqp import AMQP
+
+#: Celery would wait up to 30 s between tries after an outage of minutes; updates are to be applied sooner.
+RECONNECT_SECONDS_MOST: Final = 3.0
+#: Of a message that is lost a newer one follows.
+PUBLISH_RETRIES: Final = 1
+
+
+class BrokerConnection(kombu.Connection):
+    """A connection whose waits suit hints."""
+
+    def ensure_connection(self, *arguments: Any, **options: Any) -> kombu.Connection:
+        """Connect, trying as often as the caller says, but never seconds apart."""
+        pace = {"interval_start": 1.0, "interval_step": 1.0, "interval_max": RECONNECT_SECONDS_MOST}
+        super().ensure_connection(*arguments, **{**pace, **options})  # type: ignore[no-untyped-call]
+        return self
+
+    def ensure(self, obj: Any, fun: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Try again as often as the caller says, or PUBLISH_RETRIES times.
+
+        Celery sends the events of its heart with retries but no limit: the worker's loop would stand still, and
+        could not even be stopped, for as long as RabbitMQ has an alarm.
+        """
+        if not arguments and options.get("max_retries") is None:
+            options["max_retries"] = PUBLISH_RETRIES
+        ensured: Callable[..., Any] = super().ensure(obj, fun, *arguments, **options)  # type: ignore[no-untyped-call]
+        return ensured
+
+
+class BrokerAMQP(AMQP):
+    """Celery's queues and producers over such connections."""
+
+    Connection = BrokerConnection
