@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.own_postgres",
     "tests.fixtures.archived_service",
     "tests.fixtures.live_stack",
+    "tests.fixtures.own_rabbitmq",
 ]
 
 # Real stores answer when they answer; on a busy machine a deadline a example would only say that it is busy.
