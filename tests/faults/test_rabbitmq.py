@@ -21,7 +21,8 @@ from models import names
 from models.accounts.users import Registered
 from models.pipeline import wake
 from models.pipeline.updates import SignedUpdate
-from models.storage.broker import SEND_TIMEOUT_SECONDS
+from models.storage.broker import HEARTBEAT_SECONDS, SEND_TIMEOUT_SECONDS
+from tests.fixtures.deaf_line import DeafLine
 from tests.fixtures.live_stack import LiveStack, running_stack
 from tests.fixtures.own_rabbitmq import OwnRabbitMQ
 from tests.fixtures.people import as_json, sign
@@ -33,6 +34,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 #: Whatever the broker had, what was accepted is applied this soon after it.
 RECOVERY_SECONDS_MOST = 15.0
+#: A deaf connection is given up after two heartbeats and half of one; then the broker gives up its end, or a try fails.
+DEAF_SECONDS_MOST = 2.5 * HEARTBEAT_SECONDS + 7.5
 #: An answer does not wait for the broker.
 ANSWER_SECONDS_MOST = 1.0
 #: Connect, or the try on the old connection, and one more; with what a busy machine adds.
@@ -103,8 +106,17 @@ def call(stack: LiveStack, path: str, body: bytes | None = None, **headers: str)
 
 
 @pytest.fixture(scope="module")
+def line(own_rabbitmq: OwnRabbitMQ) -> Iterator[DeafLine]:
+    """What lies between the service and its broker."""
+    to_broker = DeafLine(own_rabbitmq.port)
+    yield to_broker
+    to_broker.close()
+
+
+@pytest.fixture(scope="module")
 def rabbitmq_stack(
     own_rabbitmq: OwnRabbitMQ,
+    line: DeafLine,
     postgres_server: str,
     template: str,
     servers_folder: Path,
@@ -112,7 +124,8 @@ def rabbitmq_stack(
 ) -> Iterator[LiveStack]:
     """All processes of the service, with RabbitMQ as broker."""
     folder = tmp_path_factory.mktemp("rabbitmq_stack")
-    with running_stack("rabbitmq", postgres_server, template, servers_folder, folder, own_rabbitmq.url) as stack:
+    broker_url = own_rabbitmq.url.replace(str(own_rabbitmq.port), str(line.port))
+    with running_stack("rabbitmq", postgres_server, template, servers_folder, folder, broker_url) as stack:
         yield stack
 
 
@@ -291,6 +304,17 @@ def test_a_broker_frozen_for_seconds_delays_and_loses_nothing(ledger: Ledger, fr
         assert seconds < SEND_SECONDS_MOST
     frozen.thaw()
     ledger.all_applied()
+    ledger.send_unwoken()
+    ledger.all_applied()
+
+
+def test_connections_that_went_deaf_are_noticed_and_replaced(ledger: Ledger, line: DeafLine) -> None:
+    """Both ends believe in them: nothing but a heartbeat, or a confirm that does not come, can tell."""
+    ledger.send_many(1)
+    ledger.all_applied()
+    line.go_deaf()
+    ledger.send_many(5)
+    ledger.all_applied(DEAF_SECONDS_MOST)
     ledger.send_unwoken()
     ledger.all_applied()
 
