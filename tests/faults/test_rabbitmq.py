@@ -265,7 +265,7 @@ def test_messages_that_are_no_task_of_ours_do_not_stop_the_worker(ledger: Ledger
 
 def test_in_an_alarm_updates_are_answered_and_applied_when_it_ends(ledger: Ledger, alarm: OwnRabbitMQ) -> None:
     """The flag is raised anew every 2 s, so a wake-up is tried, and fails, several times."""
-    answer_for(4, ledger)
+    answer_for(3, ledger)
     alarm.end_alarm()
     ledger.all_applied()
     eventually(lambda: broker_state(ledger.stack)[0] == "ok")
@@ -292,7 +292,7 @@ def test_a_send_ends_soon_in_an_alarm_and_the_next_one_after_it_goes_out(own_rab
 
 def test_a_worker_and_beat_end_when_asked_to_in_an_alarm(ledger: Ledger, alarm: OwnRabbitMQ) -> None:
     """Their own publishing, the worker's events every 2 s among it, must not hold them for as long as it lasts."""
-    answer_for(4, ledger)
+    answer_for(3, ledger)
     try:
         for name in ("beat", "worker"):
             assert ledger.stack.stop(name) == 0, name
@@ -306,8 +306,6 @@ def test_a_worker_and_beat_end_when_asked_to_in_an_alarm(ledger: Ledger, alarm: 
 def test_a_broker_frozen_for_seconds_delays_and_loses_nothing(ledger: Ledger, frozen: OwnRabbitMQ) -> None:
     answer_for(6, ledger)
     frozen.thaw()
-    ledger.all_applied()
-    ledger.send_unwoken()
     ledger.all_applied()
 
 
@@ -323,8 +321,6 @@ def test_connections_that_went_deaf_are_noticed_and_replaced(ledger: Ledger, lin
     assert time.monotonic() - began < SEND_SECONDS_MOST
     sender.close()
     ledger.all_applied(DEAF_SECONDS_MOST)
-    ledger.send_unwoken()
-    ledger.all_applied()
 
 
 def test_a_broker_killed_and_started_anew_delays_and_loses_nothing(ledger: Ledger, own_rabbitmq: OwnRabbitMQ) -> None:
