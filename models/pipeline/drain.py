@@ -152,9 +152,10 @@ class Drain:
 
     def _apply(self, shard: int, refreshed: list[int], drained: Drained, *, wary: bool) -> Batch:
         try:
-            return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained, wary=wary)
-        except _Suspicious:
-            return self._apply_warily(shard, refreshed, drained)
+            try:
+                return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained, wary=wary)
+            except _Suspicious:
+                return self._apply_warily(shard, refreshed, drained)
         except POISON:
             return self._apply_around_poison(shard, drained)
         except psycopg.Error:

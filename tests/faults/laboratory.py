@@ -222,15 +222,18 @@ class Laboratory:
     def _probe(self) -> bool:
         began = time.monotonic()
         if not self.service.answers():
+            self.say(f"    {self.ledger.now():.1f} not well: " + self.service.complaint()[100:])
             return False
         player = self.crowd.players[0]
         action = Action(player.user_id, f"probe-{random.randbytes(8).hex()}", 1, POINTS)
         answer = self.crowd.probe(player, action)
         if answer.status != 200 and not (answer.status == 422 and 422 in self.crowd.refusals_expected):
+            self.say(f"    {self.ledger.now():.1f} probe: {answer.status} {answer.code} after {answer.seconds:.2f}")
             return False
         version = self.crowd.board_version()
         while any(spectator.version < version for spectator in self.spectators.all):
             if time.monotonic() - began > PROBE_SECONDS_MOST:
+                self.say(f"    {self.ledger.now():.1f} spectators at {sorted({s.version for s in self.spectators.all})}, not at {version}")
                 return False
             time.sleep(0.01)
         return time.monotonic() - began <= PROBE_SECONDS_MOST

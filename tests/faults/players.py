@@ -7,6 +7,7 @@ import hmac
 import http.client
 import json
 import random
+import select
 import socket
 import threading
 import time
@@ -84,11 +85,18 @@ class Caller:
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        if self._connection is not None and _is_stale(self._connection.sock):
+            self.drop()
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_SECONDS)
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         return answer.status, answer.headers, answer.read()
+
+
+def _is_stale(held: socket.socket | None) -> bool:
+    """Whether the other side has closed an idle connection: every client with a pool looks before it sends."""
+    return held is not None and bool(select.select([held], [], [], 0)[0])
 
 
 class Crowd:
