@@ -7,6 +7,8 @@ SHELL := /bin/sh
 PORT ?=
 DATA_DIR ?=
 SCOPE ?= scores:write
+TIME ?=
+KEEP_TOKENS ?=
 ARGS ?=
 VENV ?= .venv
 # The first interpreter that is new enough; `make run PYTHON=/path/to/python3.12` picks another.
@@ -18,7 +20,7 @@ export DATA_DIR PORT
 BIN := $(VENV)/bin
 PACKAGES := models web worker deploy migrations
 
-.PHONY: help run test lint format token demo requirements clean
+.PHONY: help run test lint format token demo backup restore requirements clean
 
 help: ## list what make can do
 	@echo "Scoreboard: make <target>, where <target> is"
@@ -54,6 +56,12 @@ token: $(VENV)/installed ## print a service token of the running stack (SCOPE=sc
 
 demo: $(VENV)/installed ## let players play on the running stack (ARGS='--help' tells more)
 	@exec $(BIN)/flask --app web demo $(ARGS)
+
+backup: $(VENV)/installed ## copy the running stack's database into DATA_DIR/backups, beside the WAL it keeps there
+	@exec $(BIN)/python -m deploy.local.backup
+
+restore: $(VENV)/installed ## put the stopped stack's database back (TIME=2026-11-25T10:00:00Z; without: to the newest)
+	@exec $(BIN)/python -m deploy.local.restore $(if $(TIME),--time '$(TIME)') $(if $(KEEP_TOKENS),--keep-tokens)
 
 requirements: ## pin requirements*.in anew, with hashes, for every Python we support (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --upgrade \

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.api",
     "tests.fixtures.waiting",
     "tests.fixtures.own_postgres",
+    "tests.fixtures.archived_service",
     "tests.fixtures.live_stack",
 ]
 

@@ -3,15 +3,14 @@
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
-from deploy.local import environment
+from deploy.local import environment, terminal
 from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.processes import end_with_parent
 from deploy.local.stack import Stack
-from models.settings import default_data_dir
+from deploy.local.terminal import fail, say
 
 PYTHON_LEAST = (3, 11)
 
@@ -23,31 +22,30 @@ class StopAsked(BaseException):
 def main() -> int:
     """Run a stack; gives the exit code."""
     if sys.version_info < PYTHON_LEAST:
-        return _fail(StackError("Scoreboard needs Python 3.11 or newer: make clean, then make run PYTHON=python3.12"))
+        return fail(StackError("Scoreboard needs Python 3.11 or newer: make clean, then make run PYTHON=python3.12"))
     os.umask(0o077)
     _listen_for_stop()
-    given = {name: value for name, value in os.environ.items() if value != ""}
-    data = Path(given.get("DATA_DIR") or default_data_dir(given)).expanduser().absolute()
+    given = terminal.given()
     try:
-        return _run(given, Folders(data))
+        return _run(given, terminal.folders_of(given))
     except StackError as error:
-        return _fail(error)
+        return fail(error)
     except StopAsked:
         return 0
 
 
 def _run(given: dict[str, str], folders: Folders) -> int:
     with folders.lock():
-        stack = Stack.configured(given, folders, _say)
+        stack = Stack.configured(given, folders, say)
         try:
             stack.start()
             _welcome(stack)
             stack.watch()
         except StopAsked:
-            _say("stopping")
+            say("stopping")
         finally:
             stack.stop()
-    _say("stopped")
+    say("stopped")
     return 0
 
 
@@ -73,24 +71,13 @@ def _welcome(stack: Stack) -> None:
     url = environment.web_url(stack.environ)
     flower, login = stack.flower_login()
     user, _, password = login.partition(":")
-    _say(f"ready {url}")
-    _say(f"  live board  {url}/")
-    _say(f"  API docs    {url}/docs")
-    _say(f"  Flower      {flower}  (user {user}, password {password})")
-    _say(f"  data        {stack.folders.data}")
-    _say(f"  logs        {stack.folders.logs}")
-    _say("  to stop     Ctrl-C")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
-
-
-def _fail(error: StackError) -> int:
-    print(f"scoreboard: {error}", file=sys.stderr, flush=True)
-    if error.log_tail:
-        print(error.log_tail, file=sys.stderr, flush=True)
-    return 1
+    say(f"ready {url}")
+    say(f"  live board  {url}/")
+    say(f"  API docs    {url}/docs")
+    say(f"  Flower      {flower}  (user {user}, password {password})")
+    say(f"  data        {stack.folders.data}")
+    say(f"  logs        {stack.folders.logs}")
+    say("  to stop     Ctrl-C")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The environment of a stack's processes: absolute values for everything, whatever was given."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -81,6 +82,21 @@ def addresses(environ: Mapping[str, str]) -> dict[str, tuple[str, int]]:
 def web_url(environ: Mapping[str, str]) -> str:
     """Where a browser on this machine finds the service."""
     return f"http://{reachable(environ['HOST'])}:{environ['PORT']}"
+
+
+def require_embedded_postgres(given: Mapping[str, str], folders: Folders) -> None:
+    """Check that the database is the embedded one.
+
+    Raises:
+        StackError: it is the person's own.
+    """
+    own = given.get("DATABASE_URL")
+    if not own and folders.environment_file.exists():  # what the running stack was given
+        own = json.loads(folders.environment_file.read_text("utf-8")).get("DATABASE_URL")
+    if own and own != postgres.url(folders.sockets):
+        raise StackError(
+            "DATABASE_URL names a server of your own: back it up and restore it with its provider's tools."
+        )
 
 
 def _port(text: str) -> int:

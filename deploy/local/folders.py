@@ -13,6 +13,7 @@ from typing import IO, Final
 from deploy.local.errors import StackError
 
 SOCKET_PATH_BYTES_MOST: Final = 107  # sun_path of unix(7) has 108, the last one for the closing zero
+OWN_FOLDER: Final = "make run DATA_DIR=/another/folder PORT=9000"
 LONGEST_SOCKET_NAME: Final = "supervisor.sock.1234567890"  # supervisord binds to a name with its pid first
 
 
@@ -26,6 +27,16 @@ class Folders:
     def postgres(self) -> Path:
         """The database cluster."""
         return self.data / "postgres"
+
+    @property
+    def wal(self) -> Path:
+        """The archive of PostgreSQL's write-ahead log."""
+        return self.data / "backups" / "wal"
+
+    @property
+    def base_backups(self) -> Path:
+        """One folder a base backup."""
+        return self.data / "backups" / "base"
 
     @property
     def broker(self) -> Path:
@@ -82,11 +93,11 @@ class Folders:
         if not self.sockets.is_relative_to(self.data):
             shutil.rmtree(self.sockets, ignore_errors=True)
 
-    def lock(self) -> IO[str]:
+    def lock(self, advice: str = "stop it, or give this one its own folder: " + OWN_FOLDER) -> IO[str]:
         """Keep every other stack out of the data folder for as long as the file stays open.
 
         Raises:
-            StackError: when another stack is running in it.
+            StackError: when another stack is running in it, with the advice.
         """
         _make_data_folder(self.data)
         try:
@@ -100,8 +111,7 @@ class Folders:
             holder = file.read().strip() or "unknown"
             file.close()
             raise StackError(
-                f"DATA_DIR {self.data} is in use by a running stack (process {holder}): stop it, "
-                "or give this one its own folder: make run DATA_DIR=/another/folder PORT=9000"
+                f"DATA_DIR {self.data} is in use by a running stack (process {holder}): {advice}"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

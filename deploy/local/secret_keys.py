@@ -19,21 +19,44 @@ def load_or_make(path: Path) -> dict[str, str]:
     """
     if not path.exists():
         _write(path, _new())
+    content = read(path)
+    if "FLOWER_BASIC_AUTH" not in content:
+        raise _unreadable(path, "it holds no secrets")
+    path.chmod(0o600)
+    return content
+
+
+def read(path: Path) -> dict[str, str]:
+    """The secrets in a file.
+
+    Raises:
+        StackError: when it cannot be read.
+    """
     try:
         content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict) or "FLOWER_BASIC_AUTH" not in content:
-            raise ValueError("it holds no secrets")
-    except (OSError, ValueError) as error:
-        raise StackError(
-            f"{path} cannot be read ({error}): put it back from a backup; without it nobody's keys can be decrypted."
-        ) from error
-    path.chmod(0o600)
-    return {str(name): str(value) for name, value in content.items()}
+        return {str(name): str(value) for name, value in content.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def renew_token_keys(path: Path, name: str) -> None:
+    """Put one fresh key in the place of all TOKEN_KEYS: no token that was given out is valid any more.
+
+    Raises:
+        StackError: when the file cannot be read.
+    """
+    _write(path, {**load_or_make(path), "TOKEN_KEYS": f"{name}:{secrets.token_hex(KEY_BYTES)}"})
 
 
 def write_private(path: Path, content: dict[str, str]) -> None:
     """Write a JSON file that only its owner can read, whole or not at all."""
     _write(path, content)
+
+
+def _unreadable(path: Path, why: str) -> StackError:
+    return StackError(
+        f"{path} cannot be read ({why}): put it back from a backup; without it nobody's keys can be decrypted."
+    )
 
 
 def _new() -> dict[str, str]:

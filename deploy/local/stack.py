@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psycopg
 
-from deploy.local import environment, procfile, secret_keys, supervision
+from deploy.local import archive, clusters, environment, procfile, secret_keys, supervision
 from deploy.local.embedded import postgres, valkey
 from deploy.local.errors import StackError
 from deploy.local.folders import Folders
@@ -56,6 +56,8 @@ class Stack:
         if "postgres" in self.embedded:
             postgres.require_whole(self.folders.postgres)
         self.folders.make()
+        if "postgres" in self.embedded:
+            clusters.prepare_archive(self.folders)
         self.folders.environment_file.unlink(missing_ok=True)  # of a stack that was killed
         secrets = secret_keys.load_or_make(self.folders.secrets_file)
         self._check_settings()
@@ -131,7 +133,8 @@ class Stack:
         folders = self.folders
         self.say("starting PostgreSQL and Valkey")
         if "postgres" in self.embedded:
-            postgres.prepare(folders.postgres, folders.run, folders.sockets)
+            settings = {**postgres.SETTINGS, **archive.settings(folders.wal)}
+            postgres.prepare(folders.postgres, folders.run, folders.sockets, settings)
         for name, kind, data in (("cache", valkey.CACHE, folders.run), ("broker", valkey.BROKER, folders.broker)):
             if name in self.embedded:
                 valkey.prepare(folders.run, folders.sockets, name, kind, data)

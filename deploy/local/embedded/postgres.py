@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import psycopg
@@ -71,7 +71,7 @@ def prepare(cluster: Path, run: Path, sockets: Path, settings: Mapping[str, str]
         _initialise(cluster)
     socket_folder = sockets / "postgres"
     socket_folder.mkdir(mode=0o700, exist_ok=True)
-    _hand_over(socket_folder)
+    hand_over(socket_folder)
     for name, content in _configuration(cluster, run, socket_folder, settings).items():
         (run / name).write_text(content, "utf-8")
 
@@ -102,10 +102,27 @@ def ensure_database(sockets: Path) -> None:
 def answers(sockets: Path) -> bool:
     """Whether the server takes connections now."""
     try:
-        _connect(sockets).close()
+        connect(sockets).close()
     except psycopg.OperationalError:
         return False
     return True
+
+
+def connect(sockets: Path, database: str = SUPERUSER) -> psycopg.Connection[tuple[Any, ...]]:
+    """A superuser's connection with autocommit.
+
+    Raises:
+        psycopg.OperationalError: when the server takes none now.
+    """
+    host = str(sockets / "postgres")
+    return psycopg.connect(host=host, port=5432, user=SUPERUSER, dbname=database, autocommit=True, connect_timeout=2)
+
+
+def hand_over(path: Path) -> None:
+    """Give a folder, or a file, to the account the server runs as."""
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(UNPRIVILEGED_USER)
+        os.chown(path, account.pw_uid, account.pw_gid)
 
 
 @contextmanager
@@ -116,11 +133,18 @@ def start_postgres(folder: Path, settings: Mapping[str, str] | None = None) -> I
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     prepare(folder / "cluster", folder, folder, {**SETTINGS, **(settings or {})})
-    with (folder / "postgres.log").open("ab") as log:
-        server = subprocess.Popen(command(folder), stdout=log, stderr=log, start_new_session=True)
-    try:
+    with serving(folder, folder / "postgres.log"):
         ensure_database(folder)
         yield url(folder, SUPERUSER, SUPERUSER)
+
+
+@contextmanager
+def serving(run: Path, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the server that was prepared in `run` for as long as the context lasts; it may not answer yet."""
+    with log.open("ab") as output:
+        server = subprocess.Popen(command(run), stdout=output, stderr=output, env=environ, start_new_session=True)
+    try:
+        yield server
     finally:
         server.send_signal(signal.SIGINT)  # a fast shutdown
         try:
@@ -135,7 +159,7 @@ def _initialise(cluster: Path) -> None:
     draft = cluster.with_name(cluster.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
-    _hand_over(draft)
+    hand_over(draft)
     options = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--auth=peer", "--no-instructions"]
     made = subprocess.run(
         [*_as_unprivileged(), str(binaries() / "initdb"), f"--pgdata={draft}", f"--username={SUPERUSER}", *options],
@@ -170,7 +194,7 @@ def _configuration(cluster: Path, run: Path, socket_folder: Path, settings: Mapp
         ) from error
     return {
         "postgresql.conf": "".join(f"{name} = {_quoted(value)}\n" for name, value in values.items()),
-        "pg_hba.conf": "local all all peer map=stack\n",
+        "pg_hba.conf": "local all,replication all peer map=stack\n",
         "pg_ident.conf": "".join(f'stack "{account}" {role}\n' for role in (OWNER, SUPERUSER)),
     }
 
@@ -179,27 +203,15 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _connect(sockets: Path) -> psycopg.Connection[tuple[object, ...]]:
-    host = str(sockets / "postgres")
-    return psycopg.connect(host=host, port=5432, user=SUPERUSER, dbname=SUPERUSER, autocommit=True, connect_timeout=2)
-
-
-def _connect_patiently(sockets: Path) -> psycopg.Connection[tuple[object, ...]]:
+def _connect_patiently(sockets: Path) -> psycopg.Connection[tuple[Any, ...]]:
     deadline = time.monotonic() + START_SECONDS_MOST
     while True:
         try:
-            return _connect(sockets)
+            return connect(sockets)
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def _hand_over(folder: Path) -> None:
-    """Give a folder to the account the server runs as."""
-    if os.geteuid() == 0:
-        account = pwd.getpwnam(UNPRIVILEGED_USER)
-        os.chown(folder, account.pw_uid, account.pw_gid)
 
 
 def _as_unprivileged() -> list[str]:
