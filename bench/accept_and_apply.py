@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.accept_and_apply --rows 20000 --rounds 5
 
 A PostgreSQL of its own, one connection, no web, no Redis: what a change of tables or statements costs shows here
-first. Compare neighbours in time only; the machine drifts.
+first. Compare neighbours in time only; on a busy machine believe the CPU rather than the rate.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import psutil
+import psycopg
 from sqlalchemy import create_engine, text
 
 from deploy.local.embedded import postgres
@@ -29,6 +35,17 @@ GROUP_ROWS = 100
 BATCH_ROWS = 500
 PLAYERS = 1_000
 WORTHS = [Worth("level_complete", "global", 1, 10)]
+
+
+@dataclass
+class Cost:
+    """Of one statement, over one round."""
+
+    rows_a_second: float = 0.0
+    cpu_us_a_row: float = 0.0  # of the server process that ran it
+
+    def __str__(self) -> str:
+        return f"{self.rows_a_second:,.0f} rows/s, {self.cpu_us_a_row:.1f} us CPU a row"
 
 
 def arrivals(user_ids: list[str], rows: int) -> list[Arrival]:
@@ -65,29 +82,41 @@ def make_players(url: str) -> list[str]:
         return [str(user_id) for user_id in rows.scalars()]
 
 
-def accept(url: str, updates: list[Arrival]) -> float:
-    """Rows a second, a commit a group."""
+def accept(url: str, updates: list[Arrival]) -> Cost:
+    """A commit a group."""
     with open_connection(url) as connection:
         connection.autocommit = True
         inbox.accept(connection.cursor(), [])  # prepared now
-        started = time.perf_counter()
-        for at in range(0, len(updates), GROUP_ROWS):
-            inbox.accept(connection.cursor(), updates[at : at + GROUP_ROWS])
-        return len(updates) / (time.perf_counter() - started)
+        with measured(connection, len(updates)) as cost:
+            for at in range(0, len(updates), GROUP_ROWS):
+                inbox.accept(connection.cursor(), updates[at : at + GROUP_ROWS])
+    return cost
 
 
-def apply(url: str, rows: int) -> float:
-    """Rows a second, a transaction a batch."""
+def apply(url: str, rows: int) -> Cost:
+    """A transaction a batch."""
     with open_connection(url, planner=drain._PLANNER) as connection:  # noqa: SLF001 - the worker's own
         connection.autocommit = True
         marks: list[int] = []
-        started = time.perf_counter()
-        while True:
-            with connection.transaction():
-                batch = ledger.apply(connection, shard=0, window=Window(BATCH_ROWS), worths=WORTHS, refreshed=marks)
-            if not batch.claimed:
-                return rows / (time.perf_counter() - started)
-            marks = [batch.refresh_id] if batch.refresh_id is not None else []
+        with measured(connection, rows) as cost:
+            while True:
+                with connection.transaction():
+                    batch = ledger.apply(connection, shard=0, window=Window(BATCH_ROWS), worths=WORTHS, refreshed=marks)
+                if not batch.claimed:
+                    break
+                marks = [batch.refresh_id] if batch.refresh_id is not None else []
+    return cost
+
+
+@contextmanager
+def measured(connection: psycopg.Connection[Any], rows: int) -> Iterator[Cost]:
+    """Time and the server process' CPU of what is done inside."""
+    server, cost = psutil.Process(connection.info.backend_pid), Cost()
+    started, before = time.perf_counter(), server.cpu_times()
+    yield cost
+    after = server.cpu_times()
+    cost.rows_a_second = rows / (time.perf_counter() - started)
+    cost.cpu_us_a_row = 1e6 * (after.user + after.system - before.user - before.system) / rows
 
 
 def main() -> None:
@@ -97,7 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sb-bench-"))
-    figures: list[tuple[float, float]] = []
+    figures: list[tuple[Cost, Cost]] = []
     try:
         with postgres.start_postgres(folder) as server:
             url = server.replace("//postgres@/postgres", "//scoreboard@/scoreboard")
@@ -106,11 +135,15 @@ def main() -> None:
             for number in range(1, options.rounds + 1):
                 updates = arrivals(user_ids, options.rows)
                 figures.append((accept(url, updates), apply(url, options.rows)))
-                print(f"round {number}: accept {figures[-1][0]:,.0f} rows/s, apply {figures[-1][1]:,.0f} rows/s")
+                print(f"round {number}: accept {figures[-1][0]}; apply {figures[-1][1]}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    accepted, applied = (statistics.median(column) for column in zip(*figures, strict=True))
-    print(f"median: accept {accepted:,.0f} rows/s, apply {applied:,.0f} rows/s")
+    for name, costs in zip(("accept", "apply"), zip(*figures, strict=True), strict=True):
+        median = Cost(
+            statistics.median(cost.rows_a_second for cost in costs),
+            statistics.median(cost.cpu_us_a_row for cost in costs),
+        )
+        print(f"median: {name} {median}")
 
 
 if __name__ == "__main__":
