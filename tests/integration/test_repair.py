@@ -263,12 +263,23 @@ class TestOnItsWay:
         assert repairs.sample("global").agrees
 
     @pytest.mark.slow
-    def test_a_healthy_board_under_load_is_never_mended(self, played, players, submit_batch, worker, open_process):
+    def test_a_healthy_board_under_load_is_never_mended(
+        self, played, players, submit_batch, worker, open_process, monkeypatch
+    ) -> None:
         """Samples and whole comparisons beside drains, new players, and builds: not one finding."""
         people = players(40)
         stop = threading.Event()
         findings: list[Comparison] = []
         looked = Counter[str]()
+        refresh = played.ranking.refresh
+
+        def refresh_late(*arguments: object) -> object:
+            """So that most looks come between a commit and its refresh."""
+            pause.wait(0.02)
+            return refresh(*arguments)
+
+        pause = threading.Event()
+        monkeypatch.setattr(played.ranking, "refresh", refresh_late)
 
         def play() -> None:
             try:
