@@ -9,7 +9,7 @@ from models import names
 SWEEP_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 2.0
 SAMPLE_SECONDS: Final = 10.0
-REPAIR_SECONDS: Final = 300.0
+REPAIR_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 60.0
 
 

@@ -20,8 +20,8 @@ from models.pipeline.repair import Comparison, Repair
 from worker import metrics
 from worker.app import app, process
 
-#: A run's time for comparing whole boards: what is left of a large one is for the next run.
-REPAIR_RUN_SECONDS: Final = 20.0
+#: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
+REPAIR_RUN_SECONDS: Final = 4.0
 
 log = structlog.get_logger(__name__)
 
