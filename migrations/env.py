@@ -15,16 +15,18 @@ def run() -> None:
     """Migrate, waiting at most 5 s for any lock, so that a migration never queues the service behind itself."""
     url = context.config.attributes["database_url"]
     engine = create_engine(url)
-    with engine.connect() as connection:
-        connection.execute(text("SET lock_timeout = '5s'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
-        connection.commit()
-        context.configure(connection=connection, target_metadata=metadata, compare_type=True)
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
-        connection.commit()
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SET lock_timeout = '5s'"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            connection.commit()
+            context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+            with context.begin_transaction():
+                context.run_migrations()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+            connection.commit()
+    finally:
+        engine.dispose()
 
 
 run()

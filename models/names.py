@@ -10,6 +10,7 @@ MAINTENANCE_QUEUE: Final = "maintenance"
 APPLY_SHARD: Final = "scoreboard.apply_shard"
 SWEEP: Final = "scoreboard.sweep"
 REPAIR: Final = "scoreboard.repair"
+SAMPLE: Final = "scoreboard.sample"
 FORGET: Final = "scoreboard.forget"
 HEARTBEAT: Final = "scoreboard.heartbeat"
 
@@ -22,6 +23,7 @@ TASK_QUEUES: Final = {
     APPLY_SHARD: APPLY_QUEUE,
     SWEEP: MAINTENANCE_QUEUE,
     REPAIR: MAINTENANCE_QUEUE,
+    SAMPLE: MAINTENANCE_QUEUE,
     FORGET: MAINTENANCE_QUEUE,
     HEARTBEAT: APPLY_QUEUE,
 }

@@ -12,7 +12,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.pipeline import inbox
+from models.pipeline import history_months, inbox
 from models.stores import Stores
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -85,6 +85,7 @@ STATE_FIGURES: Final = {
     "scoreboard_inbox_oldest_age_seconds": "Age of the oldest row in the inbox.",
     "scoreboard_dead_letters": "Updates parked with a reason.",
     "scoreboard_unrefreshed_batches": "Committed batches Redis was not told of yet.",
+    "scoreboard_history_without_month": "Whether history has rows whose month nobody had made.",
 }
 
 
@@ -114,4 +115,5 @@ class _PipelineState:
                 "scoreboard_unrefreshed_batches": connection.execute(
                     text("SELECT count(*) FROM refreshes")
                 ).scalar_one(),
+                "scoreboard_history_without_month": int(history_months.any_unplaced(connection)),
             }

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 
 from models.pipeline.drain import DrainObserver
 from models.pipeline.ledger import AppliedUpdate
+from models.pipeline.repair import Comparison
 
 LATENCY_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 
@@ -28,7 +29,12 @@ ACCEPTED_TO_PUBLISHED = Histogram(
     "scoreboard_accepted_to_published_seconds", "From the inbox row to the event in Redis.", buckets=LATENCY_BUCKETS
 )
 SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper had to do.", ["what"])
-REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ from Postgres.", ["board"])
+COMPARED = Counter("scoreboard_players_compared_total", "Players held against Postgres.", ["how"])
+PLAYERS_REPAIRED = Counter(
+    "scoreboard_players_repaired_total", "Players found to differ from Postgres, and mended.", ["board", "cause"]
+)
+REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ from Postgres, and rebuilt.", ["board"])
+FORGOTTEN = Counter("scoreboard_forgotten_total", "Rows that no longer mattered.", ["what"])
 REBUILDS = Counter("scoreboard_rebuilds_total", "Boards built from Postgres by a worker.", ["board"])
 
 
@@ -40,6 +46,15 @@ def observer() -> DrainObserver:
 def rebuilt(board: str, _seconds: float) -> None:
     """Count a board that this worker built."""
     REBUILDS.labels(board).inc()
+
+
+def compared(found: Comparison, how: str) -> None:
+    """Count a comparison and what it mended."""
+    COMPARED.labels(how).inc(found.players)
+    for cause, players in found.causes.items():
+        PLAYERS_REPAIRED.labels(found.board, cause).inc(players)
+    if found.rebuilt and not found.is_missing:
+        REPAIRED.labels(found.board).inc()
 
 
 def _batch(rows: int, seconds: float) -> None:

@@ -8,8 +8,9 @@ from models import names
 
 SWEEP_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 2.0
-REPAIR_SECONDS: Final = 300.0
-FORGET_SECONDS: Final = 600.0
+SAMPLE_SECONDS: Final = 10.0
+REPAIR_SECONDS: Final = 60.0
+FORGET_SECONDS: Final = 60.0
 
 
 def _every(task: str, seconds: float) -> dict[str, Any]:
@@ -20,6 +21,7 @@ def _every(task: str, seconds: float) -> dict[str, Any]:
 SCHEDULE: Final = {
     "sweep": _every(names.SWEEP, SWEEP_SECONDS),
     "heartbeat": _every(names.HEARTBEAT, HEARTBEAT_SECONDS),
+    "sample": _every(names.SAMPLE, SAMPLE_SECONDS),
     "repair": _every(names.REPAIR, REPAIR_SECONDS),
     "forget": _every(names.FORGET, FORGET_SECONDS),
 }

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import redis
 import structlog
 
 from models import names
-from models.accounts import tokens
 from models.boards import events
 from models.errors import NotReady
-from models.pipeline import repair as repairs
+from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
 from models.pipeline import wake
+from models.pipeline.repair import Comparison, Repair
 from worker import metrics
 from worker.app import app, process
+
+#: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
+REPAIR_RUN_SECONDS: Final = 4.0
 
 log = structlog.get_logger(__name__)
 
@@ -57,38 +61,61 @@ def sweep() -> dict[str, Any]:
     return {"woken": shards, "refreshes_finished": finished}
 
 
+@app.task(name=names.SAMPLE)
+def sample() -> dict[str, bool]:
+    """Compare some players of every board with Postgres and mend what differs; says which boards agreed."""
+    return {board: _compared(board, "sample", _repair().sample) for board in process.stores.catalogue.boards}
+
+
 @app.task(name=names.REPAIR)
-def repair() -> dict[str, Any]:
-    """Compare every board with Postgres and rebuild those that differ."""
-    stores = process.stores
-    found = {}
-    for board in stores.catalogue.boards:
-        comparison = repairs.repair(stores.engine, stores.ranking, stores.registry, board)
-        if not comparison.agrees:
-            metrics.REPAIRED.labels(board).inc()
-            log.error(
-                "a board differed from Postgres and was rebuilt",
-                **{"event.action": "repair"},
-                board=board,
-                missing=len(comparison.missing),
-                differing=len(comparison.differing),
-                surplus=comparison.surplus,
-            )
-        found[board] = comparison.agrees
-    return found
+def repair() -> dict[str, bool]:
+    """The same with all players, a part of a large board at a time."""
+    boards = process.stores.catalogue.boards
+    whole = partial(_repair().repair, seconds=REPAIR_RUN_SECONDS / len(boards))
+    return {board: _compared(board, "whole", whole) for board in boards}
 
 
 @app.task(name=names.FORGET)
-def forget() -> dict[str, int]:
-    """Delete revocations and token families that have expired."""
-    with process.stores.engine.begin() as connection:
-        return {"forgotten": tokens.forget_expired(connection)}
+def forget() -> dict[str, Any]:
+    """Forget what is past its time, and make the months that history will need; says how many rows and which months."""
+    months = forgets.make_months(process.stores.engine)
+    gone = forgets.forget(process.stores.engine)
+    for what, rows in gone.items():
+        metrics.FORGOTTEN.labels(what).inc(rows)
+    return {"forgotten": gone, "months": months}
 
 
 @app.task(name=names.HEARTBEAT)
 def heartbeat() -> None:
     """Say that a worker takes tasks from the apply queue."""
     _flag(partial(process.stores.redis.set, names.WORKER_SEEN_KEY, b"1", ex=names.WORKER_SEEN_SECONDS))
+
+
+def _repair() -> Repair:
+    stores = process.stores
+    return Repair(stores.engine, stores.ranking, stores.registry, partial(events.publish, stores.redis))
+
+
+def _compared(board: str, how: str, compare: Callable[[str], Comparison]) -> bool:
+    try:
+        found = compare(board)
+    except NotReady as error:
+        log.warning("a board cannot be compared now", **{"event.action": "repair"}, board=board, error=str(error))
+        return False
+    metrics.compared(found, how)
+    if not found.agrees:
+        (log.warning if found.is_missing else log.error)(
+            "a board differed from Postgres and was mended",
+            **{"event.action": "repair"},
+            board=board,
+            how=how,
+            causes=dict(found.causes),
+            missing=found.is_missing,
+            of_the_past=found.is_of_the_past,
+            refreshed=found.refreshed,
+            rebuilt=found.rebuilt,
+        )
+    return found.agrees
 
 
 def _flag(change: Any) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from models.accounts import signing, tokens
 from models.accounts.revocation import Revocations
+from models.accounts.signing import SIGN_IN_KEY_PREFIX
 from models.accounts.tokens import REFRESH_SECONDS, Claims
 from models.accounts.users import Users
 from models.errors import NonceReused, SignatureInvalid, TimestampOutOfWindow, TokenRevoked
@@ -88,12 +89,12 @@ class SignIn:
 
 
 def _spend_nonce(connection: Connection, user_id: str, nonce: str) -> bool:
-    """Note the nonce among those of actions; `/` keeps the key apart from every caller's action_id."""
+    """Note the nonce among those of actions."""
     result = connection.execute(
         text(
             "INSERT INTO inbox_keys (user_id, action_id, nonce, action, value)"
             " VALUES (:user_id, :action_id, :nonce, 'token', 0) ON CONFLICT DO NOTHING"
         ),
-        {"user_id": user_id, "action_id": f"token/{nonce}", "nonce": nonce},
+        {"user_id": user_id, "action_id": SIGN_IN_KEY_PREFIX + nonce, "nonce": nonce},
     )
     return result.rowcount == 1

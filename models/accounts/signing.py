@@ -7,6 +7,10 @@ import hmac
 from typing import Final
 
 TIMESTAMP_WINDOW_MS: Final = 300_000
+#: How long a nonce is remembered at least: the window many times over, for clocks that were wrong.
+NONCE_SECONDS: Final = 24 * 3600
+#: Begins the key under which a nonce spent on signing in is kept; the `/` keeps it apart from every caller's action_id.
+SIGN_IN_KEY_PREFIX: Final = "token/"
 
 
 def action_message(user_id: str, action_id: str, action: str, value: int, nonce: str, timestamp: int) -> bytes:

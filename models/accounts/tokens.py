@@ -76,14 +76,25 @@ def revoke(connection: Connection, token: str, *, reason: str, expires_at: int) 
     )
 
 
-def forget_expired(connection: Connection) -> int:
-    """Delete families and revocations that can no longer matter; returns how many rows went."""
-    gone = 0
-    for table in ("token_families", "revoked_tokens"):
-        gone += connection.execute(
-            text(f"DELETE FROM {table} WHERE expires_at < now() - interval '1 minute'")  # noqa: S608 - names above
-        ).rowcount
-    return gone
+def forget_families(connection: Connection, most: int) -> int:
+    """Delete up to `most` families whose last token has expired; returns how many."""
+    return _forget(connection, "token_families", most)
+
+
+def forget_revocations(connection: Connection, most: int) -> int:
+    """Delete up to `most` revocations of tokens that have expired by now; returns how many."""
+    return _forget(connection, "revoked_tokens", most)
+
+
+def _forget(connection: Connection, table: str, most: int) -> int:
+    return connection.execute(
+        text(
+            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY("  # noqa: S608 - one of the names above
+            f"  SELECT ctid FROM {table} WHERE expires_at < now() - interval '1 minute'"
+            "  ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED))"
+        ),
+        {"most": most},
+    ).rowcount
 
 
 def _instant(unix_seconds: int) -> datetime:

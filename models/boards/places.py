@@ -30,6 +30,35 @@ class Standing:
     version: int  # counts this score's changes
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a board in Redis holds of a player, part by part: each may have been lost or changed without the others."""
+
+    user_id: str
+    value: bytes | None  # in `players`: place, version, name
+    place: bytes | None  # that the player has in the ranking; of a look at players, only if it is the value's
+    sorts_as: float | None  # the double that Redis sorts it by
+
+    @property
+    def version(self) -> int | None:
+        """The version of the score it holds; None without a value."""
+        if self.value is None or len(self.value) < PLACE_BYTES + _VERSION.size:
+            return None
+        version: int = _VERSION.unpack_from(self.value, PLACE_BYTES)[0]
+        return version
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether the ranking has it at another place than its value says, which no refresh or build ever leaves."""
+        return self.place is not None and (self.value or b"")[:PLACE_BYTES] != self.place
+
+    def shows(self, standing: Standing) -> bool:
+        """Whether all parts are what a refresh with this standing leaves."""
+        place = place_of(standing.score, standing.reached_at)
+        value = place + _VERSION.pack(standing.version) + standing.username.encode()
+        return (self.value, self.place, self.sorts_as) == (value, place, float(-standing.score))
+
+
 def place_of(score: int, reached_at: int) -> bytes:
     """16 bytes that sort the higher score first, then the earlier time (Unix µs)."""
     return _PLACE.pack(_INT64_MOST - score, reached_at)

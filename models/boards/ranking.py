@@ -15,11 +15,12 @@ from uuid import UUID
 import redis
 from redis.commands.core import Script
 
-from models.boards.places import Standing, read_member, refresh_arguments
+from models.boards.places import PLACE_BYTES, Held, Standing, read_member, refresh_arguments
 from models.errors import NotFound, NotReady
 
 #: A board nobody plays on leaves memory after this; the next reader rebuilds it (cache-aside).
 TTL_SECONDS: Final = 24 * 3600
+UUID_BYTES: Final = 16
 _LUA: Final = Path(__file__).parent / "lua"
 
 
@@ -46,6 +47,16 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What a board held of some players at one moment; `malformed` are members that are nobody's."""
+
+    version: int
+    total: int
+    held: tuple[Held, ...]
+    malformed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
     """A board's keys; the braces keep them on one node of a Redis Cluster."""
 
@@ -59,6 +70,10 @@ class Keys:
     def build(self) -> list[str]:
         """The same of the build under way."""
         return [f"sb:{{{self.board}:{self.season}}}:next:{part}" for part in ("ranking", "players", "meta")]
+
+    def compared(self) -> str:
+        """How far the comparison with Postgres has come."""
+        return f"sb:{{{self.board}:{self.season}}}:compared"
 
 
 class BoardMissing(Exception):
@@ -75,6 +90,7 @@ class RankingStore:
         self._client = client
         self._refresh = _script(client, "refresh")
         self._read = _script(client, "read")
+        self._look = _script(client, "look")
         self._begin_build = _script(client, "begin_build")
         self._load_build = _script(client, "load_build")
         self._finish_build = _script(client, "finish_build")
@@ -118,6 +134,32 @@ class RankingStore:
             raise _not_ready(error) from error
         return None if version is None else int(version)
 
+    def look(self, keys: Keys, user_ids: Iterable[str]) -> Look:
+        """What is held of these players, each part for itself."""
+        return self._looked(keys, ["players", *(UUID(user_id).bytes for user_id in user_ids)])
+
+    def look_along(self, keys: Keys, start: int, count: int) -> Look:
+        """What is held of `count` players from the 0-based rank `start`."""
+        return self._looked(keys, ["stretch", start, start + count - 1])
+
+    def compared_upto(self, keys: Keys) -> str | None:
+        """The user id up to which the comparison under way has come; None when it is to begin anew."""
+        try:
+            upto = self._client.get(keys.compared())
+        except redis.RedisError as error:
+            raise _not_ready(error) from error
+        return upto.decode() if isinstance(upto, bytes) else None
+
+    def set_compared_upto(self, keys: Keys, user_id: str | None) -> None:
+        """Note it for the next who compares. A hint: when it is lost, the comparison begins anew."""
+        try:
+            if user_id is None:
+                self._client.delete(keys.compared())
+            else:
+                self._client.set(keys.compared(), user_id, ex=TTL_SECONDS)
+        except redis.RedisError as error:
+            raise _not_ready(error) from error
+
     def begin_build(self, keys: Keys, build_id: str, stale_seconds: int, *, only_if_missing: bool = False) -> bool:
         """Claim the right to build this board; False when somebody builds it already, or it need not be built."""
         arguments = [build_id, stale_seconds, int(only_if_missing)]
@@ -141,6 +183,23 @@ class RankingStore:
             self._client.delete(*keys.live())
         except redis.RedisError as error:
             raise _not_ready(error) from error
+
+    def _looked(self, keys: Keys, arguments: list[Any]) -> Look:
+        answer = _call(self._look, keys.live(), arguments)
+        if not answer:
+            raise BoardMissing
+        version, total, parts = answer
+        held = tuple(
+            Held(
+                str(UUID(bytes=parts[at])),
+                parts[at + 1] or None,
+                parts[at + 2][:PLACE_BYTES] or None,
+                float(parts[at + 3]) if parts[at + 3] else None,
+            )
+            for at in range(0, len(parts), 4)
+            if len(parts[at]) == UUID_BYTES
+        )
+        return Look(version, total, held, len(parts) // 4 - len(held))
 
     def _page(self, keys: Keys, arguments: list[Any]) -> Page:
         answer = _call(self._read, keys.live(), arguments)

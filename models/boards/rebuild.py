@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.boards import standings
 from models.boards.places import Standing
-from models.boards.ranking import BoardMissing, Keys, Page, RankingStore
+from models.boards.ranking import BoardMissing, Keys, Look, Page, RankingStore
 from models.boards.registry import BoardRegistry
 from models.errors import NotReady
 from models.observers import nobody
@@ -77,12 +77,42 @@ class Ranking:
         """Put committed scores on the board; returns its version, None when it is not in Redis."""
         return self._store.refresh(Keys(board, season), changed)[0]
 
-    def rebuild(self, board: str, on_loaded: Callable[[int], object] = nobody) -> int | None:
+    def rebuild(
+        self, board: str, on_loaded: Callable[[int], object] = nobody, *, only_if_missing: bool = False
+    ) -> int | None:
         """Build the board anew beside the one that is served, then replace it; returns the new version.
 
-        `on_loaded` hears how many players were loaded so far. None when somebody else builds it now.
+        `on_loaded` hears how many players were loaded so far. None when somebody else builds it now, or when it was
+        to be built only if missing, and is not.
         """
-        return self._build(self._registry.keys(board), on_loaded)
+        return self._build(self._registry.keys(board), on_loaded, only_if_missing=only_if_missing)
+
+    def look(self, board: str, user_ids: list[str]) -> Look:
+        """What Redis holds of these players; raises BoardMissing instead of building."""
+        return self._store.look(self._registry.keys(board), user_ids)
+
+    def look_along(self, board: str, start: int, count: int) -> Look:
+        """What Redis holds from the 0-based rank `start`; raises BoardMissing instead of building."""
+        return self._store.look_along(self._registry.keys(board), start, count)
+
+    def is_of_the_past(self, board: str) -> bool:
+        """Whether Redis holds an older build than the last one: restored from a copy, its version went back (I6).
+
+        Also true for the moment between a build's epoch and its end.
+        """
+        keys = self._registry.keys(board)
+        with self._engine.connect() as connection:
+            first_version = (_epochs(connection, keys) - 1) * VERSIONS_PER_EPOCH + 1
+        version = self._store.version(keys)
+        return version is not None and version < first_version
+
+    def compared_upto(self, board: str) -> str | None:
+        """See RankingStore."""
+        return self._store.compared_upto(self._registry.keys(board))
+
+    def set_compared_upto(self, board: str, user_id: str | None) -> None:
+        """See RankingStore."""
+        self._store.set_compared_upto(self._registry.keys(board), user_id)
 
     def _present(self, keys: Keys, read: Callable[[], T]) -> T:
         """What `read` returns, after a rebuild if the board is missing."""
@@ -141,6 +171,16 @@ class Ranking:
             version=version,
         )
         return version
+
+
+def _epochs(connection: Connection, keys: Keys) -> int:
+    """How many builds there have been."""
+    return int(
+        connection.execute(
+            text("SELECT ranking_epoch FROM seasons WHERE board = :board AND number = :season"),
+            {"board": keys.board, "season": keys.season},
+        ).scalar_one()
+    )
 
 
 def _next_epoch(connection: Connection, keys: Keys) -> int:

@@ -34,6 +34,27 @@ def of_players_on_board(connection: Connection, board: str, season: int, user_id
     return [_standing(row) for row in connection.execute(text(_OF_PLAYERS_ON_BOARD), values)]
 
 
+def players_after(connection: Connection, board: str, season: int, after: str, most: int) -> list[str]:
+    """The next `most` players of a board by user id; a board is gone through piece by piece with it."""
+    rows = connection.execute(
+        text(
+            "SELECT user_id FROM scores WHERE board = :board AND season = :season AND user_id > :after"
+            " ORDER BY user_id LIMIT :most"
+        ),
+        {"board": board, "season": season, "after": after, "most": most},
+    )
+    return [str(user_id) for user_id in rows.scalars()]
+
+
+def count(connection: Connection, board: str, season: int) -> int:
+    """How many players have a score on a board."""
+    players: int = connection.execute(
+        text("SELECT count(*) FROM scores WHERE board = :board AND season = :season"),
+        {"board": board, "season": season},
+    ).scalar_one()
+    return players
+
+
 def of_board(connection: Connection, board: str, season: int, chunk: int) -> Iterator[list[Standing]]:
     """All players of a board, `chunk` at a time, through a cursor on the server: one snapshot, little memory."""
     streaming = connection.execution_options(yield_per=chunk)

@@ -1,1 +1,1 @@
-"""The way of one update: accept, wake, claim, apply, settle, refresh, publish; sweep and repair."""
+"""The way of one update: accept, wake, claim, apply, settle, refresh, publish; sweep, repair and forget."""

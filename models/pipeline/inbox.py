@@ -10,10 +10,13 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Connection, text
 
+from models.accounts.signing import NONCE_SECONDS, SIGN_IN_KEY_PREFIX
+
 _SQL: Final = Path(__file__).parent / "sql"
 _ACCEPT: Final = (_SQL / "accept.sql").read_text("utf-8").encode()
 _KNOWN_KEYS: Final = (_SQL / "known_keys.sql").read_text("utf-8").encode()
 _PACE: Final = (_SQL / "pace.sql").read_text("utf-8").encode()
+_FORGET_NONCES: Final = (_SQL / "forget_nonces.sql").read_text("utf-8")
 
 Key = tuple[str, str]  # user_id, action_id
 
@@ -142,3 +145,25 @@ def waiting_shards(connection: Connection, *, older_than_seconds: float) -> list
         {"seconds": older_than_seconds},
     )
     return [int(shard) for shard in rows.scalars()]
+
+
+def forget_nonces(connection: Connection, most: int) -> int:
+    """Forget up to `most` nonces no valid signature can carry any more, oldest first; returns how many.
+
+    The action_ids stay, so that a repeat gets its first answer at any later time (I2).
+    """
+    values = {"seconds": NONCE_SECONDS, "most": most, "sign_ins": SIGN_IN_KEY_PREFIX}
+    count: int = connection.execute(text(_FORGET_NONCES), values).scalar_one()
+    return count
+
+
+def forget_cooldowns(connection: Connection, most: int) -> int:
+    """Delete up to `most` cool-downs that have ended; returns how many."""
+    return connection.execute(
+        text(
+            "DELETE FROM cooldowns WHERE ctid = ANY (ARRAY("
+            "  SELECT ctid FROM cooldowns WHERE until < now() - interval '1 minute'"
+            "  ORDER BY until LIMIT :most FOR UPDATE SKIP LOCKED))"
+        ),
+        {"most": most},
+    ).rowcount

@@ -110,6 +110,18 @@ def apply(
     return Batch(refresh_id, claimed, parked, tuple(applied), standings)
 
 
+def unrefreshed(connection: Connection, user_ids: Sequence[str]) -> set[str]:
+    """Those of the players in committed batches that Redis was not surely told of yet."""
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT player FROM refreshes, unnest(user_ids) AS player"
+            " WHERE user_ids && CAST(:user_ids AS uuid[]) AND player = ANY(CAST(:user_ids AS uuid[]))"
+        ),
+        {"user_ids": list(user_ids)},
+    )
+    return {str(user_id) for user_id in rows.scalars()}
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an applied update did on one board; `told_rank` is what an answer with results has said already."""
@@ -123,7 +135,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an accepted update."""
+    """What became of an accepted update; applied without results when its month of history was taken out."""
 
     status: Literal["queued", "applied", "rejected"]
     results: tuple[Result, ...] = ()
@@ -132,22 +144,32 @@ class Outcome:
 
 
 def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | None:
-    """What became of an update; None when it was never accepted. One statement, so one moment."""
+    """What became of an update; None when it was never accepted. One statement, so one moment.
+
+    Only the months since its acceptance are looked into (a day more, for clocks that were set back). An old update of
+    which there is neither history nor a dead letter either waits still, which the inbox itself says then, or was
+    applied in a month that an operator has detached.
+    """
     rows = connection.execute(
         text(
-            "SELECT h.board, h.previous_score, h.score_increment, h.new_score,"
-            " CAST(t.ranks ->> h.board AS bigint) AS told_rank, d.code, d.detail FROM inbox_keys k"
-            " LEFT JOIN told_ranks t ON t.user_id = k.user_id AND t.action_id = k.action_id"
-            " LEFT JOIN score_history h ON h.user_id = k.user_id AND h.action_id = k.action_id"
-            " LEFT JOIN dead_letters d ON d.user_id = k.user_id AND d.action_id = k.action_id"
-            " WHERE k.user_id = :user_id AND k.action_id = :action_id ORDER BY h.board"
+            "WITH k AS (SELECT accepted_at FROM inbox_keys WHERE user_id = :user_id AND action_id = :action_id)"
+            " SELECT h.board, h.previous_score, h.score_increment, h.new_score,"
+            " CAST(t.ranks ->> h.board AS bigint) AS told_rank, d.code, d.detail,"
+            " CASE WHEN h.board IS NULL AND d.code IS NULL AND k.accepted_at < clock_timestamp() - interval '1 day'"
+            "   THEN NOT EXISTS (SELECT FROM inbox WHERE user_id = :user_id AND action_id = :action_id)"
+            "   ELSE false END AS detached"
+            " FROM k"
+            " LEFT JOIN told_ranks t ON t.user_id = :user_id AND t.action_id = :action_id"
+            " LEFT JOIN score_history h ON h.user_id = :user_id AND h.action_id = :action_id"
+            "   AND h.created_at >= (SELECT accepted_at - interval '1 day' FROM k)"  # as a value it leaves out months
+            " LEFT JOIN dead_letters d ON d.user_id = :user_id AND d.action_id = :action_id ORDER BY h.board"
         ),
         {"user_id": user_id, "action_id": action_id},
     ).all()
     if not rows:
         return None
     results = tuple(Result(*row[:5]) for row in rows if row.board is not None)
-    if results:
+    if results or rows[0].detached:
         return Outcome("applied", results)
     if rows[0].code is not None:
         return Outcome("rejected", code=rows[0].code, detail=rows[0].detail)
@@ -221,7 +243,10 @@ def history(
     before: HistoryCursor | None,
     limit: int,
 ) -> list[HistoryEntry]:
-    """A player's rows on these boards' seasons, newest first; each board is read by its own index, then merged."""
+    """A player's rows on these boards' seasons, newest first; each board is read by its own index, then merged.
+
+    Months after the cursor's are left out; of the others one row is looked at, and more only when their turn comes.
+    """
     rows = connection.execute(
         text(
             "SELECT h.* FROM unnest(CAST(:boards AS text[]), CAST(:seasons AS integer[])) AS b (board, season)"
@@ -229,6 +254,7 @@ def history(
             "   SELECT action_id, action, value, board, score_increment, previous_score, new_score, created_at,"
             "     season, version FROM score_history"
             "   WHERE user_id = :user_id AND board = b.board AND season = b.season"
+            "     AND created_at <= coalesce(CAST(:created_at AS timestamptz), 'infinity')"
             "     AND (CAST(:created_at AS timestamptz) IS NULL"
             "       OR (created_at, board, version) < (:created_at, :board, :version))"
             "   ORDER BY version DESC LIMIT :limit) h"

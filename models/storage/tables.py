@@ -23,14 +23,13 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, UUID
 
 #: The newest revision in migrations/versions, which this code needs; a test holds the two together.
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -109,6 +108,10 @@ scores = Table(
 # What a rebuild reads, and what answers "who is at rank n" without Redis.
 Index("scores_ranking_idx", scores.c.board, scores.c.season)
 
+# Partitioned by month (UTC) of `created_at`; the months are made ahead (history_months.py). Each partition has a
+# primary key (user_id, board, season, version) and is unique by (user_id, action_id, board); the table as a whole can
+# have neither, since a unique constraint over partitions must hold the partition key. Over months I2 is held by
+# inbox_keys, the only way into the inbox, and I4 by scores.version under that score's row lock.
 score_history = Table(
     "score_history",
     metadata,
@@ -130,11 +133,11 @@ score_history = Table(
     _instant("accepted_at", now=False),
     # When the batch was written, after it had the shard's lock: grows with `version`, so that pages can go by it.
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
-    PrimaryKeyConstraint("user_id", "board", "season", "version"),
-    UniqueConstraint("user_id", "action_id", "board", name="score_history_action_key"),
+    postgresql_partition_by="RANGE (created_at)",
 )
 
-# I2: what was accepted, for good: an action_id once per user, a nonce for one action of a user.
+# I2: what was accepted, for good: an action_id once per user, and a nonce for one action of a user. The nonce is
+# forgotten once nothing signed with it can be valid any more (inbox.py); null, too, where a game server vouched.
 inbox_keys = Table(
     "inbox_keys",
     metadata,
@@ -143,9 +146,18 @@ inbox_keys = Table(
     Column("nonce", Text),
     Column("action", Text, nullable=False),
     Column("value", BigInteger, nullable=False),
+    # '-infinity' for what was accepted before this column was there: history is then looked for in all months.
+    Column("accepted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     PrimaryKeyConstraint("user_id", "action_id"),
-    UniqueConstraint("user_id", "nonce", name="inbox_keys_nonce_key"),
 )
+Index(
+    "inbox_keys_nonce_key",
+    inbox_keys.c.user_id,
+    inbox_keys.c.nonce,
+    unique=True,
+    postgresql_where=inbox_keys.c.nonce.is_not(None),
+)
+Index("inbox_keys_accepted_at_idx", inbox_keys.c.accepted_at, postgresql_where=inbox_keys.c.nonce.is_not(None))
 
 # What the first answer with results said of ranks, by board: a repeat is told the same, whatever moved since.
 told_ranks = Table(
@@ -184,6 +196,7 @@ cooldowns = Table(
     _instant("until", now=False),
     PrimaryKeyConstraint("user_id", "action"),
 )
+Index("cooldowns_until_idx", cooldowns.c.until)
 
 dead_letters = Table(
     "dead_letters",

@@ -101,6 +101,14 @@ def test_a_board_is_shown_held_against_postgres_and_mended(
     assert "differing: 1" in differs.output
     assert run("leaderboard", "rebuild").exit_code == 0
     assert run("leaderboard", "verify").exit_code == 0
+    query("UPDATE scores SET version = version + 1 WHERE user_id = :user_id", user_id=played[1].user_id)
+    mended = run("leaderboard", "verify", "--mend")
+    assert (mended.exit_code, "1 players were refreshed" in mended.output) == (0, True)
+    stores.redis.flushdb()
+    missing = run("leaderboard", "verify")
+    assert (missing.exit_code, "not in Redis" in missing.output) == (1, True)
+    assert "it was rebuilt" in run("leaderboard", "verify", "--mend").output
+    assert run("leaderboard", "verify").exit_code == 0
     assert "no board" in run("leaderboard", "verify", "nowhere").output
 
 

@@ -19,7 +19,6 @@ from models.boards.places import Standing
 from models.boards.ranking import BoardMissing, Entry, Keys, Page, RankingStore
 from models.boards.rebuild import VERSIONS_PER_EPOCH
 from models.errors import BoardUnknown, NotFound, NotReady
-from models.pipeline import repair
 from models.settings import Settings
 from models.stores import Stores
 from tests.fixtures.people import register, server_update
@@ -373,42 +372,6 @@ def test_a_page_is_one_round_trip_to_redis_and_none_to_postgres(played) -> None:
     asked = {name: stats["calls"] - before.get(name, {"calls": 0})["calls"] for name, stats in after.items()}
     assert statements == []
     assert asked["cmdstat_evalsha"] == 1
-
-
-class TestRepair:
-    """A board that differs from Postgres is found and mended."""
-
-    @pytest.fixture(autouse=True)
-    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(repair, "SETTLE_SECONDS", 0.0)
-
-    def found(self, stores: Stores) -> repair.Comparison:
-        return repair.repair(stores.engine, stores.ranking, stores.registry, "global")
-
-    def test_a_board_that_agrees_is_left_alone(self, played, builds) -> None:
-        played.ranking.top("global", 1)
-        builds.clear()
-        found = self.found(played)
-        assert found.agrees
-        assert found.players == 60
-        assert builds == []
-
-    def test_a_player_who_is_missing_one_who_differs_and_one_too_many_are_found_and_mended(self, played) -> None:
-        entries = played.ranking.top("global", 3).entries
-        ranking, players, _ = Keys("global", 1).live()
-        lost, other = (UUID(entry.user_id).bytes for entry in entries[:2])
-        held = played.redis.hget(players, lost)
-        played.redis.zrem(ranking, held[:16] + lost)
-        played.redis.hdel(players, lost)
-        played.ranking.refresh("global", 1, [standing(str(UUID(bytes=other)), 5, 5, version=2**40)])
-        played.ranking.refresh("global", 1, [standing(str(uuid4()), 5, 5), standing(str(uuid4()), 6, 5)])
-        found = self.found(played)
-        assert not found.agrees
-        assert found.missing == (entries[0].user_id,)
-        assert found.differing == (entries[1].user_id,)
-        assert found.surplus >= 1
-        assert self.found(played).agrees
-        assert as_lines(played.ranking.top("global", 1000)) == from_postgres(played)
 
 
 def test_a_background_build_that_fails_is_tried_again_by_the_next_reader(played, monkeypatch) -> None:

@@ -253,8 +253,8 @@ class TestFamilies:
     def test_what_has_expired_is_forgotten_and_what_has_not_is_kept(self, stores, family, query) -> None:
         stores.sign_in.revoke(str(uuid4()), reason="test")
         with stores.engine.begin() as connection:
-            assert tokens.forget_expired(connection) == 0
+            assert tokens.forget_families(connection, 10) == tokens.forget_revocations(connection, 10) == 0
         query("UPDATE token_families SET expires_at = now() - interval '2 minutes'")
         query("UPDATE revoked_tokens SET expires_at = now() - interval '2 minutes'")
         with stores.engine.begin() as connection:
-            assert tokens.forget_expired(connection) == 2
+            assert tokens.forget_families(connection, 10) == tokens.forget_revocations(connection, 10) == 1

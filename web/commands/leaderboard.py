@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 from flask.cli import AppGroup
-from sqlalchemy import text
 
-from models.pipeline import repair
+from models.boards import events, standings
+from models.pipeline.repair import Comparison, Repair
 from models.stores import Stores
 from web.commands.output import progress, table, told_plainly
 from web.services import services
@@ -40,24 +42,37 @@ def rebuild(board: str) -> None:
 
 @leaderboard.command("verify")
 @click.argument("board", default="global")
+@click.option("--mend", is_flag=True, help="Also mend what differs: single players, or the board as a whole.")
 @told_plainly
-def verify(board: str) -> None:
-    """Compare every player's score in Redis with Postgres. Exit status 1 when they differ."""
+def verify(board: str, mend: bool) -> None:
+    """Compare every player's score, time and name in Redis with Postgres. Exit status 1 when they differ."""
     stores = services().stores
+    repair = Repair(stores.engine, stores.ranking, stores.registry, partial(events.publish, stores.redis))
     with progress(_players(stores, board), f"comparing {board}", "players") as done:
-        found = repair.compare(stores.engine, stores.ranking, stores.registry, board, done)
+        found = repair.compare(board, done, mend=mend)
     if found.agrees:
         click.echo(f"{board} agrees with Postgres: {found.players} players.")
         return
-    click.echo(f"missing in Redis: {len(found.missing)}, differing: {len(found.differing)}, surplus: {found.surplus}")
-    raise click.ClickException(f"{board} differs from Postgres. Mend it: flask --app web leaderboard rebuild {board}")
+    for fault in _faults(found):
+        click.echo(fault)
+    if not mend:
+        raise click.ClickException(
+            f"{board} differs from Postgres. Mend it: flask --app web leaderboard verify {board} --mend"
+        )
+    how = f"{found.refreshed} players were refreshed"
+    click.echo(f"{board} was mended: {'it was rebuilt' if found.rebuilt else how}.")
+
+
+def _faults(found: Comparison) -> list[str]:
+    faults = [f"{cause}: {players}" for cause, players in sorted(found.causes.items())]
+    if found.is_missing:
+        faults.append("the board is not in Redis, or only a part of it")
+    if found.is_of_the_past:
+        faults.append("the board is older than the last one built: Redis was set back")
+    return faults
 
 
 def _players(stores: Stores, board: str) -> int:
-    stores.catalogue.board(board)
+    season = stores.registry.keys(board).season
     with stores.engine.connect() as connection:
-        count: int = connection.execute(
-            text("SELECT count(*) FROM scores WHERE board = :board AND season = :season"),
-            {"board": board, "season": stores.registry.seasons()[board]},
-        ).scalar_one()
-    return count
+        return standings.count(connection, board, season)
