@@ -35,7 +35,7 @@ class Sender:
         )
         self._connection: kombu.Connection | None = None
 
-    def send(self, task: str, arguments: tuple[Any, ...], *, queue: str, expires_seconds: float) -> None:
+    def send(self, task: str, arguments: tuple[Any, ...], *, queue: str, lapses_seconds: float) -> None:
         """Send a task; a connection from earlier that turns out to be dead is replaced once.
 
         Raises:
@@ -43,11 +43,25 @@ class Sender:
         """
         reused = self._connection is not None
         try:
-            self._send(task, arguments, queue, expires_seconds)
+            self._send(task, arguments, queue, lapses_seconds)
         except OperationalError:
             if not reused:
                 raise
-            self._send(task, arguments, queue, expires_seconds)
+            self._send(task, arguments, queue, lapses_seconds)
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue of a Redis; a RabbitMQ bounds its queues itself, so it is not asked.
+
+        Raises:
+            OperationalError: the broker cannot tell within about 2 s.
+        """
+        if is_rabbitmq(self._url):
+            return 0
+        try:
+            return int(self._producer().channel.queue_declare(queue).message_count)
+        except self._failures() as error:
+            self._drop()
+            raise OperationalError(_name(error)) from error
 
     def probe(self) -> None:
         """See that the broker takes messages, without leaving one in it.
@@ -69,13 +83,15 @@ class Sender:
             self._connection.release()
         self._celery.close()
 
-    def _send(self, task: str, arguments: tuple[Any, ...], queue: str, expires_seconds: float) -> None:
+    def _send(self, task: str, arguments: tuple[Any, ...], queue: str, lapses_seconds: float) -> None:
         try:
             self._celery.send_task(
                 task,
                 arguments,
                 queue=queue,
-                expires=expires_seconds,  # RabbitMQ drops it then; so does a worker that gets it from Redis
+                # Counted by RabbitMQ itself. Celery's `expires` is a time of day: a worker whose clock is ahead of ours
+                # would throw away every wake-up there is.
+                expiration=lapses_seconds,
                 producer=self._producer(),
                 timeout=SEND_TIMEOUT_SECONDS,
                 confirm_timeout=SEND_TIMEOUT_SECONDS,

@@ -12,14 +12,18 @@ from kombu.exceptions import OperationalError
 from models import names
 from models.pipeline import wake
 from models.settings import Settings
+from models.storage.broker import WAITING_MOST
 from web.broker import Sender
 
 #: Wake-ups of a process are at least this far apart under load; alone, one goes out at once.
 PAUSE_SECONDS: Final = 0.01
 #: After a broker did not answer it is left alone for this long; the sweeper comes in any case.
 BROKER_PAUSE_SECONDS: Final = 1.0
-#: A wake-up a worker takes later than this is not needed any more: the sweeper was there before.
-EXPIRES_SECONDS: Final = 30
+#: Without Redis nobody says that a wake-up is in flight: then those of a process are at least this far apart, or a
+#: worker would have one for each update.
+UNCOALESCED_PAUSE_SECONDS: Final = 0.1
+#: A wake-up that nobody took for this long is not needed any more: the sweeper was there before.
+LAPSES_SECONDS: Final = 30
 
 log = structlog.get_logger(__name__)
 
@@ -61,21 +65,22 @@ class Wakeup:
                 shards, self._shards = self._shards, set()
             pause = PAUSE_SECONDS
             for shard in shards:
-                if not self._send(shard):
-                    pause = BROKER_PAUSE_SECONDS
+                pause = max(pause, self._send(shard))
             self._stopping.wait(pause)
 
-    def _send(self, shard: int) -> bool:
-        """Send one wake-up unless one is in flight; False when the broker did not take it."""
+    def _send(self, shard: int) -> float:
+        """Send one wake-up unless one is in flight; returns for how long (seconds) to send none after it."""
+        pause = PAUSE_SECONDS
         try:
             if not wake.raise_flag(self._client, shard):
-                return True
+                return pause
         except redis.RedisError as error:
-            # Without the flag a wake-up more is sent, which costs time and nothing else.
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
+            pause = UNCOALESCED_PAUSE_SECONDS
         try:
-            self._sender.send(names.APPLY_SHARD, (shard,), queue=names.APPLY_QUEUE, expires_seconds=EXPIRES_SECONDS)
+            if self._sender.waiting(names.APPLY_QUEUE) < WAITING_MOST:
+                self._sender.send(names.APPLY_SHARD, (shard,), queue=names.APPLY_QUEUE, lapses_seconds=LAPSES_SECONDS)
         except OperationalError as error:
             log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=str(error))
-            return False
-        return True
+            return BROKER_PAUSE_SECONDS
+        return pause

@@ -17,7 +17,7 @@ from models.pipeline.drain import Drain
 from models.settings import Settings
 from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
 from models.stores import Stores, open_stores
-from worker import metrics
+from worker import messages, metrics
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.schedule import SCHEDULE
 
@@ -58,6 +58,7 @@ def create_app(settings: Settings) -> Celery:
         worker_max_tasks_per_child=100_000,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         beat_schedule=SCHEDULE,
+        beat_scheduler="worker.schedule:Ticker",
         beat_max_loop_interval=1,
         enable_utc=True,
         timezone="UTC",
@@ -113,6 +114,7 @@ class Process:
 
 
 settings = Settings.from_env()
+messages.install()
 app = create_app(settings)
 process = Process()
 

@@ -1,10 +1,17 @@
-"""What beat sends, how often, and how long it is worth doing."""
+"""What beat sends, how often, and how it keeps time."""
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import structlog
+from celery import beat
+from celery.schedules import schedule
+
 from models import names
+from models.storage.broker import WAITING_MOST, is_rabbitmq
 
 SWEEP_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 2.0
@@ -12,10 +19,25 @@ SAMPLE_SECONDS: Final = 10.0
 REPAIR_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 60.0
 
+log = structlog.get_logger(__name__)
+
+_BEGAN: Final = datetime.now(UTC), time.monotonic()
+
+
+def steady_now() -> datetime:
+    """The time of day by a clock that nobody sets: after a jump back by an hour beat would send nothing for an hour."""
+    began, monotonic = _BEGAN
+    return began + timedelta(seconds=time.monotonic() - monotonic)
+
 
 def _every(task: str, seconds: float) -> dict[str, Any]:
-    # A tick that was not taken before the next ones came is worth nothing: let it lapse, so none pile up.
-    return {"task": task, "schedule": seconds, "options": {"expires": max(5.0, seconds)}}
+    # A tick that was not taken before the next ones came is worth nothing: RabbitMQ lets it lapse, so none pile up. Not
+    # by Celery's `expires`, a time of day: a worker whose clock is ahead would throw every tick away.
+    return {
+        "task": task,
+        "schedule": schedule(timedelta(seconds=seconds), nowfun=steady_now),
+        "options": {"expiration": max(5.0, seconds)},
+    }
 
 
 SCHEDULE: Final = {
@@ -25,3 +47,17 @@ SCHEDULE: Final = {
     "repair": _every(names.REPAIR, REPAIR_SECONDS),
     "forget": _every(names.FORGET, FORGET_SECONDS),
 }
+
+
+class Ticker(beat.Scheduler):  # type: ignore[misc]
+    """Celery's scheduler, in memory: no tick is worth remembering. In a Redis, where nothing lapses, few may wait."""
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
+        """Send a tick, unless as many wait as anybody needs."""
+        if not is_rabbitmq(self.app.conf.broker_url):
+            queue = names.TASK_QUEUES[entry.task]
+            waiting = (producer or self.producer).channel.queue_declare(queue).message_count
+            if waiting >= WAITING_MOST:
+                log.info("a tick is left out: nobody takes them", **{"event.action": "tick"}, task=entry.task)
+                return None
+        return super().apply_async(entry, producer=producer, advance=advance, **options)

@@ -50,7 +50,7 @@ def sweep() -> dict[str, Any]:
     stores = process.stores
     shards = sweeps.shards_to_wake(stores.engine)
     for shard in shards:
-        apply_shard.apply_async((shard,), expires=10)
+        apply_shard.apply_async((shard,), expiration=10)
         metrics.SWEPT.labels("shard_woken").inc()
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))

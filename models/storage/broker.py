@@ -11,6 +11,8 @@ WORKER_TIMEOUT_SECONDS: Final = 2.0
 #: RabbitMQ and worker hear of each other twice in this time, and part after two of it in silence: with 10, a worker
 #: whose connection had gone deaf took 24 s to be back, with 5 it takes 13. Less than 5 RabbitMQ advises against.
 HEARTBEAT_SECONDS: Final = 5
+#: Wake-ups or ticks of a kind that may wait in a Redis: more would say nothing new to whoever takes them in the end.
+WAITING_MOST: Final = 20
 _VISIBILITY_SECONDS: Final = 60
 _QUORUM: Final = {
     "x-queue-type": "quorum",

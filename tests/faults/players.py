@@ -48,7 +48,8 @@ class Caller:
         sent_at = self._ledger.now()
         try:
             status, received, content = self._exchange(method, path, body, headers or {})
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
+            if __import__("os").environ.get("DBG"): print("EXC", round(self._ledger.now(),2), type(error).__name__, error)
             self.drop()
             return Answer(sent_at, self._ledger.now() - sent_at, 0)
         seconds = self._ledger.now() - sent_at
