@@ -20,7 +20,7 @@ export DATA_DIR PORT
 BIN := $(VENV)/bin
 PACKAGES := models web worker deploy migrations
 
-.PHONY: help run test lint format token demo backup restore requirements clean
+.PHONY: help run test faults soak lint format token demo reload backup restore requirements clean
 
 help: ## list what make can do
 	@echo "Scoreboard: make <target>, where <target> is"
@@ -41,6 +41,12 @@ test: $(VENV)/installed-dev ## check everything: style, types, import rules, the
 	@echo "== pytest: all tests, with their own PostgreSQL, Valkey, workers and sockets"
 	@exec $(BIN)/python -m pytest -q --durations=15 $(ARGS)
 
+faults: $(VENV)/installed-dev ## attack the service with every fault there is, about an hour (ARGS='--list' tells more)
+	@exec $(BIN)/python -m tests.faults --pictures $(ARGS)
+
+soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: memory, files, threads (ARGS='--minutes 5')
+	@exec $(BIN)/python -m tests.faults.soak $(ARGS)
+
 lint: $(VENV)/installed-dev ## only the checks that run nothing: ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +62,9 @@ token: $(VENV)/installed ## print a service token of the running stack (SCOPE=sc
 
 demo: $(VENV)/installed ## let players play on the running stack (ARGS='--help' tells more)
 	@exec $(BIN)/flask --app web demo $(ARGS)
+
+reload: $(VENV)/installed ## put new processes in the place of the running stack's, one after the other, refusing nobody
+	@exec $(BIN)/python -m deploy.local.reload
 
 backup: $(VENV)/installed ## copy the running stack's database into DATA_DIR/backups, beside the WAL it keeps there
 	@exec $(BIN)/python -m deploy.local.backup

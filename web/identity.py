@@ -29,7 +29,11 @@ from models.settings import Settings
 
 PLAYER_AUDIENCE: Final = "scoreboard"
 SERVICE_AUDIENCE: Final = "scoreboard-services"
+#: How long after its expiry a token still holds, for clocks that are a little apart.
 LEEWAY_SECONDS: Final = 10
+#: How far in the future a token may have been made: as far as the clocks of servers and players may be apart
+#: (`timestamp` of a signed action), or a server that is behind would refuse what another has just issued.
+CLOCKS_APART_SECONDS: Final = 300
 TOKEN_BYTES_MOST: Final = 4096
 #: Verified tokens a process remembers: about 20 MB when full.
 REMEMBERED: Final = 50_000
@@ -77,7 +81,7 @@ class Identity:
             JWT_DECODE_ISSUER=settings.token_issuer,
             JWT_ENCODE_AUDIENCE=PLAYER_AUDIENCE,
             JWT_DECODE_AUDIENCE=[PLAYER_AUDIENCE, SERVICE_AUDIENCE],
-            JWT_DECODE_LEEWAY=LEEWAY_SECONDS,
+            JWT_DECODE_LEEWAY=CLOCKS_APART_SECONDS,  # of expiry too, which is therefore looked at again below
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=ACCESS_SECONDS),
             JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=REFRESH_SECONDS),
             JWT_TOKEN_LOCATION=["headers"],
@@ -171,6 +175,8 @@ class Identity:
             raise TokenInvalid
         if not all(isinstance(n, int) and not isinstance(n, bool) for n in (expires_at, issued_at)):
             raise TokenInvalid
+        if expires_at + LEEWAY_SECONDS <= time.time():
+            raise TokenExpired
         if expires_at - issued_at > (_LIFETIME_MOST[kind] if own else _PROVIDER_LIFETIME_MOST):
             raise TokenInvalid
         jti, family, subject = payload["jti"], payload.get("family", payload["jti"]), payload["sub"]

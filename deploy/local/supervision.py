@@ -106,6 +106,18 @@ def pids(folders: Folders) -> dict[str, int]:
     return {str(info["name"]): int(info["pid"]) for info in infos if info["pid"]}  # type: ignore[index,union-attr,call-overload]
 
 
+def restart(folders: Folders, name: str) -> None:
+    """End a process in good order and start it again; returns when it was started.
+
+    Raises:
+        OSError: when supervisord does not answer.
+    """
+    full_name = f"{group_of(name)}:{name}"
+    with _client(folders) as client:
+        client.supervisor.stopProcess(full_name, True)
+        client.supervisor.startProcess(full_name, False)
+
+
 def _tether(parent: int) -> Callable[[], None]:
     def tether() -> None:
         end_with_parent(signal.SIGTERM, parent)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +26,11 @@ from tests.faults.stores import Postgres, Valkey
 PROCESS_SECONDS: Final = 5.0
 POSTGRES_SECONDS: Final = 10.0
 BROKER_SECONDS: Final = 15.0
+CONVERGED_SECONDS: Final = 10.0
 
 #: How long a service may take to be itself again before the laboratory stops waiting.
 RECOVERY_SECONDS_MOST: Final = 60.0
+CLIENTS: Final = 40
 #: "Itself again": an update is applied, told, and on every spectator's list within this.
 PROBE_SECONDS_MOST: Final = 1.5
 #: … and goes on like that for as long: one lucky answer is no recovery.
@@ -53,8 +56,16 @@ class Fault:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: Statuses that are right here and nowhere else.
     refusals: frozenset[int] = frozenset()
+    #: How many players there are, calls a second of each client, and how many watch.
+    users: int = 25
+    per_second: float = 4.0
+    spectators: int = 12
     #: How far the clients' clocks are ahead (seconds).
     clients_clock: float = 0.0
+
+
+class Unavailable(Exception):
+    """This machine lacks what a fault needs; the message says what."""
 
 
 @dataclass
@@ -147,6 +158,10 @@ class Laboratory:
         self._closers.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def note(self, name: str, value: object) -> None:
+        """Remember what a round measured; it goes into the report."""
+        self.notes.setdefault(name, []).append(value)
+
     def store(self, name: str) -> Postgres | Valkey:
         """`postgres`, `cache` or `broker`."""
         return self.postgres if name == "postgres" else self.valkey(name)
@@ -156,7 +171,7 @@ class Laboratory:
         return {"cache": self.cache, "broker": self.broker}[name]
 
     def run(
-        self, fault: Fault, *, rounds: int, seed: int, clients: int = 40, per_second: float = 4.0, spectators: int = 12
+        self, fault: Fault, *, rounds: int, seed: int, clients: int = CLIENTS
     ) -> Outcome:
         """Let a fault strike again and again at random moments under load, then judge."""
         dice = random.Random(seed)
@@ -166,13 +181,13 @@ class Laboratory:
             self.service.api,
             ledger,
             clients=clients,
-            users=25,
-            per_second=per_second,
+            users=fault.users,
+            per_second=fault.per_second,
             seed=seed,
             clock=fault.clients_clock,
         )
         self.crowd.refusals_expected = fault.refusals
-        self.spectators = Spectators(self.service.sockets, ledger, count=spectators)
+        self.spectators = Spectators(self.service.sockets, ledger, count=fault.spectators)
         self.spectators.start()
         self.crowd.start()
         try:
@@ -205,12 +220,24 @@ class Laboratory:
                  f"itself again after {done.recovery_seconds:.1f} s")  # fmt: skip
         return done
 
-    def await_recovery(self) -> float | None:
+    @property
+    def fake_clock(self) -> Path:
+        """The library that sets a process's clock off, built at first use."""
+        library = self.folder / "laboratory-clock.so"
+        if not library.exists():
+            compiler = shutil.which("cc") or shutil.which("gcc")
+            if compiler is None:
+                raise Unavailable("there is no C compiler (Debian: apt-get install gcc libc6-dev)")
+            source = Path(__file__).with_name("clock.c")
+            subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+        return library
+
+    def await_recovery(self, seconds: float = RECOVERY_SECONDS_MOST) -> float | None:
         """When (seconds of the run) an update went all the way quickly again; None: not in time."""
-        deadline = time.monotonic() + RECOVERY_SECONDS_MOST
+        deadline = time.monotonic() + seconds
         well_since: float | None = None
         while time.monotonic() < deadline:
-            if not self._probe():
+            if not self._is_itself():
                 well_since = None
             elif well_since is None:
                 well_since = self.ledger.now()
@@ -219,7 +246,7 @@ class Laboratory:
             time.sleep(0.05)
         return None
 
-    def _probe(self) -> bool:
+    def _is_itself(self) -> bool:
         began = time.monotonic()
         if not self.service.answers():
             self.say(f"    {self.ledger.now():.1f} not well: " + self.service.complaint()[100:])
@@ -227,7 +254,9 @@ class Laboratory:
         player = self.crowd.players[0]
         action = Action(player.user_id, f"probe-{random.randbytes(8).hex()}", 1, POINTS)
         answer = self.crowd.probe(player, action)
-        if answer.status != 200 and not (answer.status == 422 and 422 in self.crowd.refusals_expected):
+        if answer.status in self.crowd.refusals_expected:
+            return True
+        if answer.status != 200:
             self.say(f"    {self.ledger.now():.1f} probe: {answer.status} {answer.code} after {answer.seconds:.2f}")
             return False
         version = self.crowd.board_version()

@@ -48,8 +48,7 @@ class Caller:
         sent_at = self._ledger.now()
         try:
             status, received, content = self._exchange(method, path, body, headers or {})
-        except (OSError, http.client.HTTPException) as error:
-            if __import__("os").environ.get("DBG"): print("EXC", round(self._ledger.now(),2), type(error).__name__, error)
+        except (OSError, http.client.HTTPException):
             self.drop()
             return Answer(sent_at, self._ledger.now() - sent_at, 0)
         seconds = self._ledger.now() - sent_at
@@ -233,7 +232,7 @@ class Crowd:
              "/api/v1/scores/me", "/api/v1/scores/me/history?limit=10")
         )  # fmt: skip
         answer = caller.call("GET", path, headers={"Authorization": f"Bearer {player.token}"})
-        expected = frozenset({200, 404})  # who has no score yet is around nobody
+        expected = frozenset({200, 404}) | self.refusals_expected  # who has no score yet is around nobody
         self._ledger.answered(answer, to=None, expected=expected, what=f"read of {path.partition('?')[0]}")
 
     def _note(

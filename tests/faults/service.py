@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -54,6 +55,13 @@ class Service:
         """Its children: web's and the sockets' workers, Celery's pool."""
         parent = self.pid(name)
         return [pid for pid in marked(self.folders.data, name) if pid != parent]
+
+    def give(self, name: str, environment: dict[str, str]) -> None:
+        """Add to the environment of a process from its next start on, in place of what was given before."""
+        path = self.folders.run / "commands.json"
+        commands = json.loads(path.read_text("utf-8"))
+        commands[name]["environment"] = environment
+        path.write_text(json.dumps(commands), "utf-8")
 
     def await_successor(self, name: str, pid: int) -> None:
         """Return when the supervisor has put another process in the place of this one, and its orphans are gone."""

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from collections import defaultdict
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -116,6 +117,7 @@ class Spectators:
         self.leaving = False
         self.heard_at: list[float] = []
         self.codes: list[int] = []
+        self.reached: defaultdict[int, list[float]] = defaultdict(list)  # version → when each of the clients had it
         self._known: dict[tuple[int, int], tuple[tuple[str, int], ...]] = {}
         tops = (10, 100, 1000)
         self.all = [Spectator(f"s{number}", tops[number % len(tops)], self) for number in range(count)]
@@ -135,9 +137,11 @@ class Spectators:
         self.leaving = True
         self._thread.join(15)
 
-    def heard(self, _spectator: Spectator) -> None:
+    def heard(self, spectator: Spectator) -> None:
         """Somebody got a message."""
-        self.heard_at.append(self.ledger.now())
+        now = self.ledger.now()
+        self.heard_at.append(now)
+        self.reached[spectator.version].append(now)
 
     def closed(self, spectator: Spectator, closed: ConnectionClosed) -> None:
         """A connection ended; when we ended it, because of what they did."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.faults.laboratory import Fault
-from tests.faults.nemesis import messages, network, postgres, processes, redises
+from tests.faults.nemesis import clocks, events, messages, network, postgres, processes, readers, redises, rolling
 
 FAULTS: tuple[Fault, ...] = (
     *processes.FAULTS,
@@ -11,4 +11,8 @@ FAULTS: tuple[Fault, ...] = (
     *postgres.FAULTS,
     *network.FAULTS,
     *messages.FAULTS,
+    *clocks.FAULTS,
+    *events.FAULTS,
+    *readers.FAULTS,
+    *rolling.FAULTS,
 )

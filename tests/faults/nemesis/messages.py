@@ -129,8 +129,8 @@ def _send_deadly_update(lab: Laboratory, _dice: random.Random) -> Iterator[float
     parked_after = time.monotonic() - began
     time.sleep(max(0.0, 20.0 - parked_after))
     rate = (_applied(lab) - before) / (time.monotonic() - began)
-    lab.notes.setdefault("parked_after_seconds", []).append(round(parked_after, 1))
-    lab.notes.setdefault("others_applied_ratio", []).append(round(rate / usual, 2))
+    lab.note("parked_after_seconds", round(parked_after, 1))
+    lab.note("others_applied_ratio", round(rate / usual, 2))
     if rate < 0.8 * usual:
         lab.ledger.complain(f"the others went on at {rate / usual:.0%} of their rate")
     yield 0.0
