@@ -11,7 +11,7 @@ from celery import beat
 from celery.schedules import schedule
 
 from models import names
-from models.storage.broker import WAITING_MOST, is_rabbitmq
+from models.storage.broker import SEND_TIMEOUT_SECONDS, WAITING_MOST, is_rabbitmq
 
 SWEEP_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 2.0
@@ -54,10 +54,19 @@ class Ticker(beat.Scheduler):  # type: ignore[misc]
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         """Send a tick, unless as many wait as anybody needs."""
-        if not is_rabbitmq(self.app.conf.broker_url):
-            queue = names.TASK_QUEUES[entry.task]
-            waiting = (producer or self.producer).channel.queue_declare(queue).message_count
-            if waiting >= WAITING_MOST:
-                log.info("a tick is left out: nobody takes them", **{"event.action": "tick"}, task=entry.task)
-                return None
+        if self._waiting(names.TASK_QUEUES[entry.task]) >= WAITING_MOST:
+            log.info("a tick is left out: nobody takes them", **{"event.action": "tick"}, task=entry.task)
+            return None
         return super().apply_async(entry, producer=producer, advance=advance, **options)
+
+    def _waiting(self, queue: str) -> int:
+        """How many messages wait in a Redis' queue; 0 when that cannot be told: sending will say why."""
+        if is_rabbitmq(self.app.conf.broker_url):
+            return 0
+        with self.app.pool.acquire(block=True) as connection:
+            try:
+                return int(connection.default_channel.queue_declare(queue).message_count)
+            except (*connection.connection_errors, *connection.channel_errors) as error:
+                log.warning("a queue cannot be counted", **{"event.action": "tick"}, error=type(error).__name__)
+                connection.collect(SEND_TIMEOUT_SECONDS)  # the next count begins with a new connection
+                return 0

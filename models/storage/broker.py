@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final
 
 #: A wake-up is a hint (I7): rather lost than waited for.
@@ -14,6 +15,8 @@ HEARTBEAT_SECONDS: Final = 5
 #: Wake-ups or ticks of a kind that may wait in a Redis: more would say nothing new to whoever takes them in the end.
 WAITING_MOST: Final = 20
 _VISIBILITY_SECONDS: Final = 60
+#: A peer that is gone without a word is noticed by the kernel after 5 + 3 * 3 s, not after its two hours.
+_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 3, socket.TCP_KEEPCNT: 3}
 _QUORUM: Final = {
     "x-queue-type": "quorum",
     # A message that kills each worker that is given it comes back this often and is gone: the sweeper needs it not.
@@ -59,6 +62,7 @@ def _redis(*, sending: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "socket_connect_timeout": SEND_TIMEOUT_SECONDS,
         "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
         "retry_on_timeout": False,
         "visibility_timeout": _VISIBILITY_SECONDS,
         "health_check_interval": 5,

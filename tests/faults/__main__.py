@@ -4,56 +4,96 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import random
+import subprocess
 import sys
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from tests.faults import report
-from tests.faults.laboratory import Fault, Laboratory, Outcome, as_json
+from tests.faults.laboratory import Fault, Laboratory, Outcome, Unavailable, as_documents
 from tests.faults.nemesis.catalogue import FAULTS
 
 
 def main(arguments: list[str]) -> int:
-    """Run what was asked for; 1 when anything was lost, doubled or wrong."""
+    """Attack the service with faults; 1 when anything was lost, doubled or wrong, or a fault could not be tried."""
     options = _options(arguments)
     chosen = [fault for fault in FAULTS if any(fnmatch.fnmatch(fault.name, each) for each in options.only)]
     if options.list or not chosen:
         for fault in chosen or FAULTS:
-            print(f"{fault.name:26} {fault.family:10} {fault.sentence}")
+            print(f"{fault.name:28} {fault.family:10} {fault.sentence}")
         return 0 if options.list else 2
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.jobs > 1:
+        return _share(chosen, options)
     outcomes: list[Outcome] = []
+    untried = False
     for environment, faults in groupby(chosen, key=lambda fault: tuple(sorted(fault.environment.items()))):
-        outcomes += _run(dict(environment), list(faults), options)
-    (options.out / "faults.json").write_text(as_json(outcomes) + "\n", "utf-8")
-    print(report.table(outcomes))
-    return 0 if all(outcome.verdict.clean for outcome in outcomes) else 1
+        untried |= not _run(dict(environment), list(faults), options, outcomes)
+    return _conclude(as_documents(outcomes), options.out) or int(untried)
 
 
-def _run(environment: Mapping[str, str], faults: list[Fault], options: argparse.Namespace) -> list[Outcome]:
-    outcomes = []
+def _run(
+    environment: Mapping[str, str], faults: list[Fault], options: argparse.Namespace, outcomes: list[Outcome]
+) -> bool:
+    """One service, one fault after the other; False when this machine lacks what one needs."""
+    complete = True
     with Laboratory(environment, say=_say) as laboratory:
         for fault in faults:
             seed = options.seed if options.seed is not None else random.randrange(1_000_000)
             _say(f"{fault.name}: {fault.sentence} (--only {fault.name} --seed {seed})")
-            outcome = laboratory.run(fault, rounds=options.rounds or fault.rounds, seed=seed)
+            try:
+                outcome = laboratory.run(fault, rounds=options.rounds or fault.rounds, seed=seed)
+            except Unavailable as lack:
+                _say(f"  not tried: {lack}")
+                complete = False
+                continue
             outcomes.append(outcome)
-            _say(report.line(outcome))
             for sentence in report.complaints(outcome):
                 _say(f"  !! {sentence}")
             if options.pictures:
                 report.draw(outcome, options.out / f"{fault.name}.png")
-    return outcomes
+    return complete
+
+
+def _share(chosen: list[Fault], options: argparse.Namespace) -> int:
+    """Several laboratories at once, each with a share of the faults."""
+    jobs = []
+    for number in range(options.jobs):
+        names = [fault.name for fault in chosen[number :: options.jobs]]
+        out = options.out / f"job-{number}"
+        command = [sys.executable, "-m", "tests.faults", "--out", str(out), "--only", *names]
+        command += ["--rounds", str(options.rounds)] if options.rounds else []
+        command += ["--seed", str(options.seed)] if options.seed is not None else []
+        command += ["--pictures"] if options.pictures else []
+        jobs.append((out, subprocess.Popen(command)))
+    codes = [job.wait() for _, job in jobs]
+    documents: list[dict[str, Any]] = []
+    for out, _ in jobs:
+        if (out / "faults.json").exists():
+            documents += json.loads((out / "faults.json").read_text("utf-8"))
+    order = [fault.name for fault in chosen]
+    return _conclude(sorted(documents, key=lambda each: order.index(each["fault"])), options.out) or max(codes)
+
+
+def _conclude(documents: list[dict[str, Any]], out: Path) -> int:
+    (out / "faults.json").write_text(json.dumps(documents, indent=1) + "\n", "utf-8")
+    print(report.table(documents))
+    return int(any(each["lost"] or each["doubled"] or each["wrong"] for each in documents))
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=main.__doc__)
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="NAME", help="faults by name; * and ? are understood")
+    parser = argparse.ArgumentParser(prog="make faults ARGS='…'", description=main.__doc__)
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="NAME", help="faults by name; * and ? are understood"
+    )
     parser.add_argument("--list", action="store_true", help="list the faults and end")
     parser.add_argument("--rounds", type=int, help="how often each strikes (default: as each says, at least 5)")
     parser.add_argument("--seed", type=int, help="try again what happened with this seed")
+    parser.add_argument("--jobs", type=int, default=1, help="laboratories at once; each takes about one core")
     parser.add_argument("--out", type=Path, default=Path("build/faults"), help="where JSON and pictures go")
     parser.add_argument("--pictures", action="store_true", help="draw a time line of each fault")
     return parser.parse_args(arguments)

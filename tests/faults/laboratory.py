@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import shutil
 import subprocess
@@ -110,7 +109,9 @@ class Outcome:
 class Laboratory:
     """A service on stores of its own, with everything that can be done to them; a context manager."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sbf-"))
         self.folder.chmod(0o711)
         self.say = say
@@ -170,34 +171,21 @@ class Laboratory:
         """`cache` or `broker`."""
         return {"cache": self.cache, "broker": self.broker}[name]
 
-    def run(
-        self, fault: Fault, *, rounds: int, seed: int, clients: int = CLIENTS
-    ) -> Outcome:
+    def run(self, fault: Fault, *, rounds: int, seed: int, clients: int = CLIENTS) -> Outcome:
         """Let a fault strike again and again at random moments under load, then judge."""
         dice = random.Random(seed)
-        self.notes, self.parked = {}, set()
-        self.ledger = ledger = Ledger()
-        self.crowd = Crowd(
-            self.service.api,
-            ledger,
-            clients=clients,
-            users=fault.users,
-            per_second=fault.per_second,
-            seed=seed,
-            clock=fault.clients_clock,
-        )
-        self.crowd.refusals_expected = fault.refusals
-        self.spectators = Spectators(self.service.sockets, ledger, count=fault.spectators)
-        self.spectators.start()
-        self.crowd.start()
+        self.begin(fault, seed=seed, clients=clients)
+        history = []
         try:
-            history = [self._round(fault, dice) for _ in range(rounds)]
+            for _ in range(rounds):
+                time.sleep(dice.uniform(1.0, 3.0))
+                history.append(self.strike(fault, dice))
             time.sleep(1.0)
         finally:
             self.crowd.stop()
         try:
             verdict = judge(
-                ledger, self.postgres, self.service.api, self.spectators, parked=frozenset(self.parked)
+                self.ledger, self.postgres, self.service.api, self.spectators, parked=frozenset(self.parked)
             )
         finally:
             self.spectators.stop()
@@ -206,8 +194,26 @@ class Laboratory:
                 verdict.wrong.append(f"round {number}: itself again after {each.recovery_seconds:.1f} s")
         return self._outcome(fault, seed, history, verdict)
 
-    def _round(self, fault: Fault, dice: random.Random) -> Round:
-        time.sleep(dice.uniform(1.0, 3.0))
+    def begin(self, fault: Fault, *, seed: int, clients: int) -> None:
+        """Players play and spectators watch, as the fault wants them; with a ledger of their own."""
+        self.notes, self.parked = {}, set()
+        self.ledger = Ledger()
+        self.crowd = Crowd(
+            self.service.api,
+            self.ledger,
+            clients=clients,
+            users=fault.users,
+            per_second=fault.per_second,
+            seed=seed,
+            clock=fault.clients_clock,
+        )
+        self.crowd.refusals_expected = fault.refusals
+        self.spectators = Spectators(self.service.sockets, self.ledger, count=fault.spectators)
+        self.spectators.start()
+        self.crowd.start()
+
+    def strike(self, fault: Fault, dice: random.Random) -> Round:
+        """Do the harm, heal it, and wait until the service is itself again."""
         harm = fault.strike(self, dice)
         done = Round(self.ledger.now())
         seconds = next(harm)
@@ -249,7 +255,6 @@ class Laboratory:
     def _is_itself(self) -> bool:
         began = time.monotonic()
         if not self.service.answers():
-            self.say(f"    {self.ledger.now():.1f} not well: " + self.service.complaint()[100:])
             return False
         player = self.crowd.players[0]
         action = Action(player.user_id, f"probe-{random.randbytes(8).hex()}", 1, POINTS)
@@ -257,12 +262,10 @@ class Laboratory:
         if answer.status in self.crowd.refusals_expected:
             return True
         if answer.status != 200:
-            self.say(f"    {self.ledger.now():.1f} probe: {answer.status} {answer.code} after {answer.seconds:.2f}")
             return False
         version = self.crowd.board_version()
         while any(spectator.version < version for spectator in self.spectators.all):
             if time.monotonic() - began > PROBE_SECONDS_MOST:
-                self.say(f"    {self.ledger.now():.1f} spectators at {sorted({s.version for s in self.spectators.all})}, not at {version}")
                 return False
             time.sleep(0.01)
         return time.monotonic() - began <= PROBE_SECONDS_MOST
@@ -285,31 +288,28 @@ class Laboratory:
         )
 
 
-def as_json(outcomes: list[Outcome]) -> str:
-    """The outcomes as a document, without the single moments."""
-    return json.dumps(
-        [
-            {
-                "fault": each.fault.name,
-                "family": each.fault.family,
-                "what": each.fault.sentence,
-                "seed": each.seed,
-                "rounds": [dataclasses.asdict(round_) for round_ in each.rounds],
-                "calls": each.calls,
-                "accepted": each.verdict.accepted,
-                "refused": each.verdict.refused,
-                "maybe": each.verdict.maybe,
-                "parked": each.verdict.parked,
-                "lost": each.verdict.lost,
-                "doubled": each.verdict.doubled,
-                "wrong": each.verdict.wrong,
-                "recovery_seconds": round(each.recovery_seconds, 2),
-                "recovery_seconds_most": each.fault.recovery_seconds_most,
-                "longest_stall_seconds": round(each.longest_stall, 2),
-                "slowest_answer_seconds": round(each.slowest_answer, 2),
-                "notes": each.notes,
-            }
-            for each in outcomes
-        ],
-        indent=1,
-    )
+def as_documents(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """The outcomes as they are written down, without the single moments."""
+    return [
+        {
+            "fault": each.fault.name,
+            "family": each.fault.family,
+            "what": each.fault.sentence,
+            "seed": each.seed,
+            "rounds": [dataclasses.asdict(round_) for round_ in each.rounds],
+            "calls": each.calls,
+            "accepted": each.verdict.accepted,
+            "refused": each.verdict.refused,
+            "maybe": each.verdict.maybe,
+            "parked": each.verdict.parked,
+            "lost": each.verdict.lost,
+            "doubled": each.verdict.doubled,
+            "wrong": each.verdict.wrong,
+            "recovery_seconds": round(each.recovery_seconds, 2),
+            "recovery_seconds_most": each.fault.recovery_seconds_most,
+            "longest_stall_seconds": round(each.longest_stall, 2),
+            "slowest_answer_seconds": round(each.slowest_answer, 2),
+            "notes": each.notes,
+        }
+        for each in outcomes
+    ]

@@ -222,9 +222,7 @@ class Crowd:
         other = Action(player.user_id, action.action_id, action.value + 1, 0, forged=True)
         body, headers = self._request(player, other)
         answer = caller.call("POST", "/api/v1/scores/update", body, headers)
-        self._ledger.answered(
-            answer, to=None, expected=frozenset({409}) | self.refusals_expected, what="contradiction"
-        )
+        self._ledger.answered(answer, to=None, expected=frozenset({409}) | self.refusals_expected, what="contradiction")
 
     def _read(self, caller: Caller, player: Player, dice: random.Random) -> None:
         path = dice.choice(
@@ -235,9 +233,7 @@ class Crowd:
         expected = frozenset({200, 404}) | self.refusals_expected  # who has no score yet is around nobody
         self._ledger.answered(answer, to=None, expected=expected, what=f"read of {path.partition('?')[0]}")
 
-    def _note(
-        self, answer: Answer, action: Action, expected: frozenset[int], what: str, dice: random.Random
-    ) -> None:
+    def _note(self, answer: Answer, action: Action, expected: frozenset[int], what: str, dice: random.Random) -> None:
         if action.forged and answer.status in _ACCEPTING:
             self._ledger.complain(f"{action.action_id}: a forged update was accepted")
         self._ledger.answered(answer, to=action, expected=expected | self.refusals_expected, what=what)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,16 +77,6 @@ class Service:
     def answers(self) -> bool:
         """Whether the API and the sockets say that all is well."""
         return _is_well(f"{self.api}/readyz") and _is_well(f"{self.sockets.replace('ws', 'http', 1)}/readyz")
-
-    def complaint(self) -> str:
-        """What the API says is not ready."""
-        try:
-            with urllib.request.urlopen(f"{self.api}/readyz", timeout=3):
-                return "the sockets"
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        except OSError as error:
-            return str(error)
 
     def log_of(self, name: str, tail_bytes: int = 4_000) -> str:
         """The end of a process's log."""

@@ -72,7 +72,9 @@ FAULTS: Final = (
         POSTGRES_SECONDS,
     ),
     Fault("postgres-frozen", "postgres", f"stopped for {FROZEN_SECONDS:.0f} s", _freeze, POSTGRES_SECONDS),
-    Fault("doubtful-commit", "postgres", "a third of all commits cut off before their answer", _doubt, POSTGRES_SECONDS),
+    Fault(
+        "doubtful-commit", "postgres", "a third of all commits cut off before their answer", _doubt, POSTGRES_SECONDS
+    ),
     Fault(
         "out-of-connections",
         "postgres",

@@ -49,7 +49,9 @@ def _come_back(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     lab.note("back_after_seconds", round(time.monotonic() - began if seconds is None else seconds, 1))
     lab.note("resumed_by_delta", spectacle.resumed_by_delta)
     if seconds is None:
-        lab.ledger.complain(f"{spectacle.missing()} of {CLIENTS} clients were not right after {BACK_SECONDS_MOST:.0f} s")
+        lab.ledger.complain(
+            f"{spectacle.missing()} of {CLIENTS} clients were not right after {BACK_SECONDS_MOST:.0f} s"
+        )
     spectacle.stop()
     yield 0.0
 
