@@ -1,7 +1,7 @@
 """Reads what lies in a Redis broker's queues: what is no message becomes one that Celery refuses.
 
-kombu takes for granted that every entry of a list is a message: one that is not ends the worker, after it was taken from
-the list and with all that worker had in hand. RabbitMQ's messages have their frame from the protocol.
+kombu takes for granted that every entry of a list is a message: one that is not ends the worker, which had taken it
+from the list. RabbitMQ's messages have their frame from the protocol.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 
 def install() -> None:
     """Put `read` where kombu decodes an entry, and a look at what it gave where kombu hands it on."""
-    redis.loads = read
-    redis.Transport._deliver = _deliver  # noqa: SLF001 - kombu has no seam there
+    redis.loads = read  # type: ignore[assignment]  # of its parameters kombu uses the first
+    setattr(redis.Transport, "_deliver", _deliver)  # noqa: B010 - kombu has no seam there
 
 
 def read(entry: str) -> Any:

@@ -49,7 +49,7 @@ SCHEDULE: Final = {
 }
 
 
-class Ticker(beat.Scheduler):  # type: ignore[misc]
+class Ticker(beat.Scheduler):
     """Celery's scheduler, in memory: no tick is worth remembering. In a Redis, where nothing lapses, few may wait."""
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:

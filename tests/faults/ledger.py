@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 #: Nobody waits longer than this for an answer (I8).
@@ -104,7 +105,7 @@ class Ledger:
     def longest_stall(self) -> float:
         """The longest time between two accepted updates, in seconds."""
         moments = [0.0, *self.accepted_at()]
-        return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+        return max(later - earlier for earlier, later in pairwise(moments))
 
     def verdicts(self) -> Counter[str]:
         """How many actions ended how."""

@@ -125,7 +125,7 @@ def masked(text: bytes) -> bytes:
 
 
 def take_frame(data: bytes) -> tuple[int, bytes, int] | None:
-    """The first whole frame of a server's (RFC 6455 §5.2), unmasked and never in parts: opcode, payload, bytes taken."""
+    """The first whole frame of a server's (RFC 6455 §5.2), unmasked and in one part: opcode, payload, bytes taken."""
     if len(data) < 2:
         return None
     size, head = data[1] & 0x7F, 2

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from tests.faults.laboratory import Outcome
 
 COLUMNS: Final = (
-    "fault", "rounds", "calls", "accepted", "lost", "doubled", "wrong", "recovery s", "longest stall s", "slowest answer s"
+    "fault", "rounds", "calls", "accepted", "lost", "doubled", "wrong", "recovery s", "longest stall s",
+    "slowest answer s",
 )  # fmt: skip
 _COMPLAINTS_MOST: Final = 12
 #: Width of a point on the time line.

@@ -99,7 +99,8 @@ BEGIN
     IF NEW.action_id LIKE 'deadly-%' THEN PERFORM pg_sleep(4); END IF;
     RETURN NEW;
 END $$;
-CREATE OR REPLACE TRIGGER laboratory_trap BEFORE INSERT ON score_history FOR EACH ROW EXECUTE FUNCTION laboratory_trap();
+CREATE OR REPLACE TRIGGER laboratory_trap BEFORE INSERT ON score_history
+    FOR EACH ROW EXECUTE FUNCTION laboratory_trap();
 """
 
 

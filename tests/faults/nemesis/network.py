@@ -46,7 +46,8 @@ def _hang_up(lab: Laboratory, dice: random.Random) -> Iterator[float]:
 
 FAULTS: Final = (
     Fault("network-cut", "network", "every connection to every store reset at once", _cut, POSTGRES_SECONDS),
-    Fault("network-unreliable", "network", "one chunk in a hundred resets its connection", _unreliable, POSTGRES_SECONDS),
+    Fault("network-unreliable", "network", "one chunk in a hundred resets its connection", _unreliable,
+          POSTGRES_SECONDS),
     *(
         Fault(f"network-stalled-{name}", "network", f"nothing passes to the {name} for {STALL_SECONDS:.0f} s",
               _stall(name), seconds)
