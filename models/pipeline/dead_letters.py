@@ -7,6 +7,7 @@ smaller company, until it stands alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,8 @@ TOGETHER: Final = (500, 25, 1)
 DEATHS_MOST: Final = 4
 #: Broken connections, one after the other, of a row tried alone; fewer may be the network's fault.
 CUTS_MOST: Final = 8
+#: A connection that broke longer ago says nothing against the rows of now.
+FORGIVEN_SECONDS: Final = 10.0
 
 _OLDEST: Final = "SELECT seq FROM inbox WHERE shard = %s ORDER BY seq LIMIT %s"
 _COUNT: Final = "UPDATE inbox SET attempts = attempts + 1 WHERE shard = %s AND seq = %s RETURNING attempts"
@@ -54,10 +57,17 @@ class Cuts:
     in_a_row: int = 0
     alone: int = 0  # of these, how many hit the same row on its own
     suspect: int = 0  # that row
+    noted_at: float = float("-inf")
+
+    @property
+    def recent(self) -> bool:
+        """Whether one broke lately."""
+        return time.monotonic() - self.noted_at < FORGIVEN_SECONDS
 
     def note(self, seqs: Sequence[int]) -> None:
         """One more broke, with these rows under way."""
-        self.in_a_row += 1
+        self.in_a_row = self.in_a_row + 1 if self.recent else 1
+        self.noted_at = time.monotonic()
         if len(seqs) == 1:
             self.alone = self.alone + 1 if self.suspect == seqs[0] else 1
             self.suspect = seqs[0]
@@ -81,7 +91,8 @@ def take_up(connection: psycopg.Connection[Any], shard: int, cuts: Cuts) -> tupl
         code, detail = _DEADLY
         connection.execute(_PARK, {"shard": shard, "seq": seq, "code": code, "detail": detail})
         return [], 1
-    together = TOGETHER[min(max(deaths, cuts.in_a_row // 2), len(TOGETHER) - 1)]
+    broken = cuts.in_a_row // 2 if cuts.recent else 0
+    together = TOGETHER[min(max(deaths, broken), len(TOGETHER) - 1)]
     seqs = [row[0] for row in head[:together]]
     connection.execute(_ADD, (1, shard, seqs))
     return seqs, 0

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psycopg
 import redis
@@ -44,7 +44,7 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s)"
 #: The lock, and whether the oldest row was tried before or is old; both in one round trip.
 _LOCK_WARILY: Final = """
 SELECT pg_advisory_xact_lock(%(space)s, %(shard)s), (
-    SELECT attempts > 0 OR accepted_at < clock_timestamp() - make_interval(secs => %(old)s)
+    SELECT attempts > 0 OR coalesce(accepted_at < clock_timestamp() - make_interval(secs => %(old)s), false)
     FROM inbox WHERE shard = %(shard)s ORDER BY seq LIMIT 1
 )
 """
@@ -59,6 +59,10 @@ _PLANNER: Final = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
+
+#: What makes the oldest row suspicious: a connection that has just broken, that it was tried before, its age as well,
+#: or nothing.
+Wary = Literal["always", "tries", "age"] | None
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +115,7 @@ class Drain:
         self._redis_rests_until = float("-inf")
         self._cuts: defaultdict[int, dead_letters.Cuts] = defaultdict(dead_letters.Cuts)
         self._owed_back: tuple[int, list[int]] | None = None  # a try to be counted no longer: we lived
+        self._was_wary = False
 
     def drain(self, shard: int, *, rest: Callable[[], None] = lambda: None, deadline_seconds: float = 20.0) -> Drained:
         """Apply what waits in a shard until nothing does, or the deadline passes.
@@ -126,10 +131,10 @@ class Drain:
         started = time.monotonic()
         refreshed: list[int] = []
         rested = False
-        wary = True  # somebody may have died on the rows that wait
+        wary: Wary = "always" if self._cuts[shard].recent else "age"  # somebody may have died on the rows that wait
         while time.monotonic() - started < deadline_seconds:
             batch = self._apply(shard, refreshed, drained, wary=wary)
-            wary = batch.claimed > 0 and batch.refresh_id is None  # not one was applied
+            wary = self._how_wary(shard)
             refreshed = []
             if batch.claimed == 0:
                 if rested:
@@ -150,12 +155,21 @@ class Drain:
             self._connection.close()
             self._connection = None
 
-    def _apply(self, shard: int, refreshed: list[int], drained: Drained, *, wary: bool) -> Batch:
+    def _how_wary(self, shard: int) -> Wary:
+        """After a batch: rows that were tried stay suspicious until one was applied that nobody suspected."""
+        self._was_wary, was_wary = False, self._was_wary
+        if self._cuts[shard].recent:
+            return "always"
+        return "tries" if was_wary else None
+
+    def _apply(self, shard: int, refreshed: list[int], drained: Drained, *, wary: Wary) -> Batch:
         try:
             try:
-                return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained, wary=wary)
+                if wary != "always":
+                    return self._apply_window(shard, Window(BATCH_MOST), refreshed, drained, wary=wary)
             except _Suspicious:
-                return self._apply_warily(shard, refreshed, drained)
+                pass
+            return self._apply_warily(shard, refreshed, drained)
         except POISON:
             return self._apply_around_poison(shard, drained)
         except psycopg.Error:
@@ -164,6 +178,7 @@ class Drain:
 
     def _apply_warily(self, shard: int, refreshed: list[int], drained: Drained) -> Batch:
         """Apply rows on which somebody may have died: each try is counted before it is made (see dead_letters.py)."""
+        self._was_wary = True
         connection = self._open()
         cuts = self._cuts[shard]
         with connection.transaction():
@@ -176,6 +191,7 @@ class Drain:
             self._observer.rejected(parked)
             drained.rejected += parked
             log.error("an update was parked that cut off whoever applied it", **{"event.action": "park"}, shard=shard)
+            self._cuts[shard] = dead_letters.Cuts()
         if not seqs:
             return Batch(None, parked, parked)
         try:
@@ -186,11 +202,10 @@ class Drain:
             self.close()
             log.warning("cut off while applying", **{"event.action": "apply"}, shard=shard, error=str(error))
             return Batch(None, len(seqs), 0)
-        cuts.in_a_row = 0
         return batch
 
     def _apply_window(
-        self, shard: int, window: Window, refreshed: list[int], drained: Drained, *, wary: bool = False
+        self, shard: int, window: Window, refreshed: list[int], drained: Drained, *, wary: Wary = None
     ) -> Batch:
         """One transaction.
 
@@ -200,9 +215,9 @@ class Drain:
         started = time.monotonic()
         connection = self._open()
         with connection.transaction():
-            if not wary:
+            if wary is None:
                 connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
-            elif _is_suspicious(connection, shard):
+            elif _is_suspicious(connection, shard, OLD_SECONDS if wary == "age" else None):
                 raise _Suspicious
             batch = ledger.apply(connection, shard=shard, window=window, worths=self._worths(), refreshed=refreshed)
         if batch.claimed:
@@ -278,9 +293,9 @@ class Drain:
         return self._connection
 
 
-def _is_suspicious(connection: psycopg.Connection[Any], shard: int) -> bool:
-    """Take the shard's lock; whether somebody may have died on its oldest row."""
-    row = connection.execute(_LOCK_WARILY, {"space": _LOCK_SPACE, "shard": shard, "old": OLD_SECONDS}).fetchone()
+def _is_suspicious(connection: psycopg.Connection[Any], shard: int, old_seconds: float | None) -> bool:
+    """Take the shard's lock; whether its oldest row was tried before, or is that old."""
+    row = connection.execute(_LOCK_WARILY, {"space": _LOCK_SPACE, "shard": shard, "old": old_seconds}).fetchone()
     return row is not None and bool(row[1])
 
 
