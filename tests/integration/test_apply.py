@@ -445,6 +445,25 @@ class TestBetweenCommitAndRefresh:
         )
         assert event.oldest_accepted_at <= event.published_at
 
+    def test_a_batch_whose_commit_fails_is_on_no_board_and_told_to_nobody(
+        self, submit, player, worker, stores, raw, published
+    ) -> None:
+        """The statement went well, and the server has no room left for its commit."""
+        stores.ranking.top("global", 1)
+        raw.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$"
+            "BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        )
+        raw.execute(
+            "CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON refreshes DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+        submit(player)
+        with pytest.raises(psycopg.OperationalError):
+            worker.drain(0)
+        assert stores.ranking.top("global", 1).entries == ()
+        assert published() == []
+
     def test_a_worker_that_dies_before_the_refresh_is_finished_by_the_sweeper(
         self, submit, player, drain, stores, query, monkeypatch, published
     ) -> None:
