@@ -83,8 +83,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "migrations/versions/0001_first_tables.py",
-                "    RAISE EXCEPTION 'score_history is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';",
-                "    RETURN NULL;",
+                "    RAISE EXCEPTION 'score_history is append-only",
+                "    RETURN NULL;\n    RAISE EXCEPTION 'score_history is append-only",
             ),
         ),
         red=("tests/integration/test_history.py::test_history_is_append_only_for_the_service_and_for_the_superuser",),

@@ -34,7 +34,9 @@ MUTANTS: Final = (
                 "worths=self._worths(), refreshed=refreshed)\n            self._tell(batch, drained)\n",
             ),
         ),
-        red=(f"{_APPLY_TESTS}::TestBetweenCommitAndRefresh::test_a_batch_is_published_with_what_it_did",),
+        red=(
+            f"{_APPLY_TESTS}::TestBetweenCommitAndRefresh::test_a_batch_whose_commit_fails_is_on_no_board_and_told_to_nobody",
+        ),
     ),
     Mutant(
         "increments",
@@ -79,8 +81,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _HUB,
-                "messages.snapshot(current.version, current.total, current.lines[:top])",
-                "messages.snapshot(current.version, current.total, next(iter(self._recent._states.values())).lines[:top])",
+                "current.total, current.lines[:top]))",
+                "current.total, next(iter(self._recent._states.values())).lines[:top]))",
             ),
         ),
         red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version::runTest",),
@@ -93,8 +95,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _HUB,
-                "                skipped += 1\n                continue\n",
-                "                skipped += 1\n                member.version = current.version\n                continue\n",
+                "                skipped += 1\n",
+                "                skipped += 1\n                member.version = current.version\n",
             ),
         ),
         red=(f"{_HUB_TESTS}::test_who_lagged_gets_one_delta_over_all_it_missed",),

@@ -27,11 +27,11 @@ MUTANTS: Final = (
         (
             Edit(
                 "web/limits.py",
-                "                self._rest(error)\n                if self._local.hit(item, kind, key):\n                    continue\n",
-                "                continue\n",
+                "                self._rest(error)\n                if self._local.hit(item, kind, key):\n",
+                "                self._rest(error)\n                if self._local.hit(item, kind, key) or error:\n",
             ),
         ),
-        red=("tests/integration/test_api_refusals.py::test_limits_refuse_with_the_time_to_wait",),
+        red=("tests/integration/test_api_refusals.py::test_without_redis_a_limit_holds_all_the_same",),
     ),
     Mutant(
         "revocation-fails-open",
