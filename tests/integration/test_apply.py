@@ -514,6 +514,23 @@ class TestBetweenCommitAndRefresh:
         assert sweep.finish_refreshes(stores.engine, stores.ranking, lambda event: None) >= 1
         assert stores.ranking.top("global", 1).entries[0].score == 20
 
+    def test_a_batch_that_redis_missed_is_made_good_by_the_next_one(
+        self, environment, open_process, submit, player, drain, stores, query
+    ) -> None:
+        """Scores are absolute: Redis adds nothing up, so what it missed or hears twice does no harm."""
+        stores.ranking.top("global", 1)
+        away = open_process(Settings.from_env({**environment, "REDIS_URL": "unix:///nobody-is-here"}))
+        worker = away.drain()
+        submit(player)
+        worker.drain(0)
+        worker.close()
+        submit(player)
+        drain()
+        assert stores.ranking.top("global", 1).entries[0].score == 20
+        query("UPDATE refreshes SET created_at = created_at - interval '3 seconds'")
+        assert sweep.finish_refreshes(stores.engine, stores.ranking, lambda event: None) == 1
+        assert stores.ranking.top("global", 1).entries[0].score == 20
+
     def test_marks_stay_while_redis_is_away(self, environment, open_process, submit, player, query) -> None:
         away = open_process(Settings.from_env({**environment, "REDIS_URL": "unix:///nobody-is-here"}))
         worker = away.drain()

@@ -54,7 +54,7 @@ MUTANTS: Final = (
             ),
         ),
         red=(_KILLED,),
-        shown=Shown("network-unreliable", "lost: "),
+        shown=Shown("kill-backend", "lost: "),
     ),
     Mutant(
         "drains-side-by-side",

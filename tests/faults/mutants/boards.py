@@ -46,7 +46,9 @@ MUTANTS: Final = (
             Edit(_DRAIN, "from dataclasses import dataclass\n", "from dataclasses import dataclass, replace\n"),
             Edit(_DRAIN, "                version = self._ranking.refresh(board, season, standings)\n", _ADD_UP),
         ),
-        red=(f"{_APPLY_TESTS}::test_scores_history_and_ranking_are_those_of_the_model",),
+        red=(
+            f"{_APPLY_TESTS}::TestBetweenCommitAndRefresh::test_a_batch_that_redis_missed_is_made_good_by_the_next_one",
+        ),
     ),
     Mutant(
         "no-version-guard",
@@ -86,7 +88,7 @@ MUTANTS: Final = (
             ),
         ),
         red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version::runTest",),
-        shown=Shown("kill-sockets-child", "spectator"),
+        shown=Shown("kill-sockets", "spectator"),
     ),
     Mutant(
         "delta-skipped",
@@ -116,7 +118,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "gap-unnoticed",
-        "a subscription that was lost and made anew is no reason to look, and nobody polls",
+        "a subscription that was lost and made anew is no reason to look at the boards",
         "I6",
         (
             Edit(
@@ -124,12 +126,20 @@ MUTANTS: Final = (
                 "            metrics.GAPS.inc()\n            self._hub.missed()\n",
                 "            metrics.GAPS.inc()\n",
             ),
+        ),
+        red=("tests/integration/test_live_feed.py::test_a_subscription_made_anew_counts_as_a_gap",),
+    ),
+    Mutant(
+        "nobody-polls",
+        "sockets look at a board when they are told of a change, and only then",
+        "I6",
+        (
             Edit(
                 "web/live/live.py",
                 "            self._hub.seen(board, self._services.stores.ranking.version(board))\n",
                 "            self._services.stores.ranking.version(board)\n",
             ),
         ),
-        red=("tests/integration/test_live_sockets.py::test_the_feed_may_be_cut_and_the_board_moves_on",),
+        red=("tests/integration/test_live_sockets.py::test_a_change_that_nobody_was_told_of_is_seen_all_the_same",),
     ),
 )
