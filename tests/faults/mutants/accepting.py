@@ -58,7 +58,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "ids-not-unique",
-        "no constraint says that an action_id is used once",
+        "no constraint says that an action_id is used once, at the way in or in history",
         "I2",
         (
             Edit(
@@ -66,12 +66,18 @@ MUTANTS: Final = (
                 "    CONSTRAINT inbox_keys_pkey PRIMARY KEY (user_id, action_id),\n",
                 "",
             ),
+            Edit(
+                "migrations/versions/0001_first_tables.py",
+                "CONSTRAINT score_history_action_key UNIQUE (user_id, action_id, board)",
+                "CONSTRAINT score_history_action_key UNIQUE (user_id, action_id, board, version)",
+            ),
         ),
         red=(
             f"{_TESTS}::test_fifty_requests_signed_afresh_for_one_action_are_one_row",
             f"{_TESTS}::test_one_id_raced_for_two_values_goes_to_one_of_them",
+            "tests/integration/test_history.py::test_no_second_row_for_a_version_or_an_action",
         ),
-        shown=Shown("messages-doubled", "accepted a second time"),
+        shown=Shown("kill-web-child", "doubled: "),
     ),
     Mutant(
         "nonces-not-unique",

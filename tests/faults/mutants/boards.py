@@ -87,8 +87,23 @@ MUTANTS: Final = (
                 "current.total, next(iter(self._recent._states.values())).lines[:top]))",
             ),
         ),
-        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version::runTest",),
-        shown=Shown("kill-sockets", "spectator"),
+        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version",),
+    ),
+    Mutant(
+        "delta-from-elsewhere",
+        "who comes back with a version that is not known any more gets a delta from another one",
+        "I6",
+        (
+            Edit(
+                _HUB,
+                "        old = self._recent.at(version, top)\n",
+                "        old = self._recent.at(version, top)\n"
+                "        if old is None and version is not None:\n"
+                "            old = next(iter(self._recent._states.values()))\n",
+            ),
+        ),
+        red=(f"{_HUB_TESTS}::test_who_lagged_too_long_gets_a_snapshot",),
+        shown=Shown("kill-sockets", "spectator .*: a delta from"),
     ),
     Mutant(
         "delta-skipped",
@@ -114,7 +129,7 @@ MUTANTS: Final = (
                 "            if version == current.version and not longer:\n",
             ),
         ),
-        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version::runTest",),
+        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version",),
     ),
     Mutant(
         "gap-unnoticed",
