@@ -107,13 +107,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "keys-in-any-order",
-        "groups of two processes lock their keys in an order of chance, and so each other out",
+        "groups of two processes lock their keys in the order in which they came, and so each other out",
         "I3",
         (
             Edit(
                 "models/pipeline/sql/accept.sql",
                 "FROM incoming ORDER BY user_id, action_id\n    ON CONFLICT DO NOTHING",
-                "FROM incoming ORDER BY random()\n    ON CONFLICT DO NOTHING",
+                "FROM incoming\n    ON CONFLICT DO NOTHING",
             ),
         ),
         red=(f"{_TESTS}::TestBatch::test_overlapping_batches_never_hold_what_each_other_waits_for",),

@@ -54,7 +54,7 @@ MUTANTS: Final = (
             ),
         ),
         red=(_KILLED,),
-        shown=Shown("kill-backend", "lost: "),
+        shown=Shown("doubtful-commit", "lost: "),
     ),
     Mutant(
         "drains-side-by-side",
