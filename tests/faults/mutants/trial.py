@@ -108,7 +108,7 @@ def _is_of(failed: str, test: str) -> bool:
 
 def _anonymous(sentence: str) -> str:
     """Without the ids of this run."""
-    return re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16}\b", "…", sentence)[:160].strip()
+    return re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{12,16}\b", "…", sentence)[:160].strip()
 
 
 def _run(root: Path, module: list[str], seconds: float) -> str:
