@@ -43,7 +43,7 @@ def table(trials: list[Trial]) -> str:
         f"| `{each.mutant.name}`: {each.mutant.breaks} | {each.mutant.invariant} | {_noticed(each)} |"
         for each in trials
     ]
-    return "\n".join(["| mutant | breaks | what goes red |", "|---|---|---|", *rows])
+    return "\n".join(["| mutant | invariant | what goes red |", "|---|---|---|", *rows])
 
 
 def _noticed(tried: Trial) -> str:
