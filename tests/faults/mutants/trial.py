@@ -74,6 +74,7 @@ def _shown_by_the_laboratory(root: Path, shown: Shown, trial: Trial) -> None:
     out = root / "build" / "mutant"
     report = out / "faults.json"
     command = ["tests.faults", "--only", shown.fault, "--rounds", str(shown.rounds), "--out", str(out)]
+    said = ""
     for _ in range(LABORATORY_TRIES):
         said = _run(root, command, FAULT_SECONDS_MOST)
         if report.exists():
