@@ -21,8 +21,7 @@ _TAKE_FIRST: Final = """\
                 (shard,),
             )
         with connection.transaction():
-            if not wary:
-"""
+            if wary"""
 
 MUTANTS: Final = (
     Mutant(
@@ -30,7 +29,7 @@ MUTANTS: Final = (
         "rows leave the inbox in one transaction and are applied in the next",
         "I3",
         (
-            Edit(_DRAIN, "        with connection.transaction():\n            if not wary:\n", _TAKE_FIRST),
+            Edit(_DRAIN, "        with connection.transaction():\n            if wary", _TAKE_FIRST),
             Edit(
                 _APPLY_SQL,
                 "    DELETE FROM inbox\n    WHERE ctid = ANY (ARRAY(\n        SELECT ctid FROM inbox\n",
