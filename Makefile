@@ -20,7 +20,7 @@ export DATA_DIR PORT
 BIN := $(VENV)/bin
 PACKAGES := models web worker deploy migrations
 
-.PHONY: help run test faults soak lint format token demo reload backup restore requirements clean
+.PHONY: help run test faults soak mutants lint format token demo reload backup restore requirements clean
 
 help: ## list what make can do
 	@echo "Scoreboard: make <target>, where <target> is"
@@ -46,6 +46,9 @@ faults: $(VENV)/installed-dev ## attack the service with every fault there is, a
 
 soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: memory, files, threads (ARGS='--minutes 5')
 	@exec $(BIN)/python -m tests.faults.soak $(ARGS)
+
+mutants: $(VENV)/installed-dev ## break the service in one place after the other: each must turn a test red (ARGS='--only NAME')
+	@exec $(BIN)/python -m tests.faults.mutants $(ARGS)
 
 lint: $(VENV)/installed-dev ## only the checks that run nothing: ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -22,6 +22,9 @@ pytest_plugins = [
 # Real stores answer when they answer; on a busy machine a deadline a example would only say that it is busy.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", parent=settings.get_profile("here"), max_examples=1_000, phases=list(Phase))
+settings.register_profile(
+    "first-failure", parent=settings.get_profile("here"), phases=[Phase.explicit, Phase.generate], database=None
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
 
 

@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from models.accounts.users import Registered
 from models.errors import (
@@ -274,7 +275,7 @@ class TestBatch:
         assert query("SELECT count(*) FROM inbox") == [(1,)]
 
     def test_large_batches_of_many_servers_at_once_lose_and_double_nothing(self, open_process, players, query) -> None:
-        """Overlapping batches in opposite orders: locks are taken in one order, so none waits for another."""
+        """Overlapping batches in opposite orders."""
         people = players(20)
         updates = [server_update(people[n % 20], action_id=f"k-{n}") for n in range(400)]
         processes = [open_process(), open_process()]
@@ -288,6 +289,38 @@ class TestBatch:
         receipts = [verdict for verdicts in answers for verdict in verdicts]
         assert sum(not receipt.replayed for receipt in receipts) == 400
         assert query("SELECT count(*), count(DISTINCT action_id) FROM inbox") == [(400, 400)]
+
+    def test_overlapping_batches_never_hold_what_each_other_waits_for(
+        self, open_process, players, raw, admin, database_url, query, eventually
+    ) -> None:
+        """I3: both are stopped half-way by a key of ours; a deadlock would be retried, and told in the log alone."""
+        people = sorted(player.user_id for player in players(20))
+        updates = [ServerUpdate(user_id, f"k-{n:02}", "level_complete", 1) for user_id in people for n in range(20)]
+        processes = [open_process(), open_process()]
+        for process in processes:
+            process.acceptor.warm_up()
+        raw.execute("BEGIN")
+        middle = updates[len(updates) // 2]
+        raw.execute(
+            "INSERT INTO inbox_keys (user_id, action_id, action, value) VALUES (%s, %s, '', 1)",
+            (middle.user_id, middle.action_id),
+        )
+
+        def let_go() -> None:
+            eventually(lambda: waiting_for_lock(admin, database_url) == 2)
+            raw.execute("ROLLBACK")
+
+        with capture_logs() as logs:
+            forth, back, _ = at_once(
+                [
+                    lambda: processes[0].acceptor.accept_batch(updates, address=None, request_id="forth"),
+                    lambda: processes[1].acceptor.accept_batch(updates[::-1], address=None, request_id="back"),
+                    let_go,
+                ]
+            )
+        assert sum(not receipt.replayed for receipt in [*forth, *back]) == 400
+        assert query("SELECT count(*), count(DISTINCT (user_id, action_id)) FROM inbox") == [(400, 400)]
+        assert [entry for entry in logs if entry["log_level"] == "warning"] == []
 
 
 class TestConnectionsThatDie:
@@ -487,12 +520,13 @@ def terminate(
     )
 
 
-def waiting_for_lock(admin: psycopg.Connection[object], database_url: str) -> bool:
+def waiting_for_lock(admin: psycopg.Connection[tuple[int]], database_url: str) -> int:
+    """How many connections to this test's database do."""
     row = admin.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'",
         (database_of(database_url),),
     ).fetchone()
-    return bool(row and row[0])
+    return row[0] if row else 0
 
 
 def lock_keys(raw: psycopg.Connection[object]) -> bool:

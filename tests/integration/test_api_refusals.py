@@ -16,6 +16,7 @@ from models.settings import Settings
 from tests.fixtures.api import OpenApi, SignedIn, bearer, wish
 from tests.fixtures.own_postgres import OwnPostgres
 from tests.fixtures.people import as_json, sign
+from web import limits
 from web.problems import STATUS_OF
 from web.services import EXTENSION, Services
 
@@ -294,6 +295,21 @@ def test_limits_refuse_with_the_time_to_wait(
         for n in range(3)
     ]
     assert statuses == [201, 429, 429]
+
+
+def test_without_redis_a_limit_holds_all_the_same(
+    open_api: OpenApi, settings: Settings, sign_up: Callable[[], SignedIn], monkeypatch
+) -> None:
+    """Each process counts for itself then; asking Redis again after a pause gives nobody more."""
+    monkeypatch.setattr(limits, "REDIS_PAUSE_SECONDS", 0.0)
+    player = sign_up()
+    app = open_api(replace(settings, limit_user="2/minute", redis_url="unix:///nobody-is-here"))
+    client = app.test_client()
+    statuses = [
+        client.post(UPDATE, data=as_json(sign(player.account)), headers={**JSON, **player.headers}).status_code
+        for _ in range(4)
+    ]
+    assert statuses == [202, 202, 429, 429]
 
 
 def test_a_running_cooldown_is_a_limit(client: FlaskClient, sign_up: Callable[[], SignedIn], unchanged) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
 from models.pipeline import ledger
 from models.pipeline.drain import Drain
@@ -92,6 +93,18 @@ def test_who_waits_too_short_gets_202_and_it_is_queued_all_the_same(client, play
         assert (answer.status_code, answer.json["status"]) == (202, "queued")
         assert "Preference-Applied" not in answer.headers
     assert query("SELECT count(*) FROM inbox") == [(2,)]
+
+
+def test_a_result_that_cannot_be_read_is_no_refusal(client, player, query, monkeypatch) -> None:
+    """I1: it is committed, so no trouble afterwards may be told as a refusal."""
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(waiting.ledger, "outcome", fail)
+    answer = send(client, player, sign(player.account), Prefer="wait=1")
+    assert (answer.status_code, answer.json["status"]) == (202, "queued")
+    assert query("SELECT count(*) FROM inbox") == [(1,)]
 
 
 @pytest.mark.parametrize("prefer", ["", "wait", "wait=x", "wait=-1", "respond-async", "await=3", "wait=99999999999"])

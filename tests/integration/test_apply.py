@@ -445,6 +445,25 @@ class TestBetweenCommitAndRefresh:
         )
         assert event.oldest_accepted_at <= event.published_at
 
+    def test_a_batch_whose_commit_fails_is_on_no_board_and_told_to_nobody(
+        self, submit, player, worker, stores, raw, published
+    ) -> None:
+        """The statement went well, and the server has no room left for its commit."""
+        stores.ranking.top("global", 1)
+        raw.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$"
+            "BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        )
+        raw.execute(
+            "CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON refreshes DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+        submit(player)
+        with pytest.raises(psycopg.OperationalError):
+            worker.drain(0)
+        assert stores.ranking.top("global", 1).entries == ()
+        assert published() == []
+
     def test_a_worker_that_dies_before_the_refresh_is_finished_by_the_sweeper(
         self, submit, player, drain, stores, query, monkeypatch, published
     ) -> None:
@@ -493,6 +512,23 @@ class TestBetweenCommitAndRefresh:
         assert stores.ranking.top("global", 1).entries == ()
         query("UPDATE refreshes SET created_at = created_at - interval '3 seconds'")
         assert sweep.finish_refreshes(stores.engine, stores.ranking, lambda event: None) >= 1
+        assert stores.ranking.top("global", 1).entries[0].score == 20
+
+    def test_a_batch_that_redis_missed_is_made_good_by_the_next_one(
+        self, environment, open_process, submit, player, drain, stores, query
+    ) -> None:
+        """Scores are absolute: Redis adds nothing up, so what it missed or hears twice does no harm."""
+        stores.ranking.top("global", 1)
+        away = open_process(Settings.from_env({**environment, "REDIS_URL": "unix:///nobody-is-here"}))
+        worker = away.drain()
+        submit(player)
+        worker.drain(0)
+        worker.close()
+        submit(player)
+        drain()
+        assert stores.ranking.top("global", 1).entries[0].score == 20
+        query("UPDATE refreshes SET created_at = created_at - interval '3 seconds'")
+        assert sweep.finish_refreshes(stores.engine, stores.ranking, lambda event: None) == 1
         assert stores.ranking.top("global", 1).entries[0].score == 20
 
     def test_marks_stay_while_redis_is_away(self, environment, open_process, submit, player, query) -> None:

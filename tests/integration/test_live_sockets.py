@@ -32,6 +32,7 @@ from deploy.local.embedded.valkey import broker_url, start_valkey
 from migrations import schema
 from models.accounts import tokens
 from models.accounts.signing import action_message, sign
+from models.boards import events
 from models.boards.deltas import Delta, Line, apply
 from models.pipeline.accept import ServerUpdate
 from models.pipeline.updates import SignedUpdate
@@ -582,6 +583,18 @@ def test_the_feed_may_be_cut_and_the_board_moves_on(process: Process) -> None:
             process.stores.redis.client_kill_filter(_type="pubsub")
             process.score(player)
             listener.until(lambda: listener.version == process.stores.ranking.version(BOARD))
+        assert listener.lines == process.top(1000)
+
+
+def test_a_change_that_nobody_was_told_of_is_seen_all_the_same(process: Process, monkeypatch) -> None:
+    """Events are hints: the board's version is looked at besides."""
+    player = process.player()
+    with process.open() as socket:
+        listener = Listener(socket, top=1000)
+        listener.receive()
+        monkeypatch.setattr(events, "publish", lambda *_: None)
+        process.score(player)
+        listener.until(lambda: listener.version == process.stores.ranking.version(BOARD))
         assert listener.lines == process.top(1000)
 
 

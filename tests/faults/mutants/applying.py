@@ -1,0 +1,124 @@
+"""Mutants of the worker's part: claim, apply, settle, park, and the sweeper behind it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.mutants.mutant import Edit, Mutant, Shown
+
+_DRAIN: Final = "models/pipeline/drain.py"
+_APPLY_SQL: Final = "models/pipeline/sql/apply.sql"
+_TESTS: Final = "tests/integration/test_apply.py"
+_KILLED: Final = f"{_TESTS}::test_a_killed_connection_while_draining_loses_and_doubles_nothing"
+
+#: Rows are taken out of the inbox by a transaction of its own, and applied from the worker's memory by the next.
+_TAKE_FIRST: Final = """\
+        with connection.transaction():
+            connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+            connection.execute("CREATE TEMP TABLE IF NOT EXISTS taken (LIKE inbox)")
+            connection.execute(
+                "WITH gone AS (DELETE FROM inbox WHERE shard = %s RETURNING *) INSERT INTO taken SELECT * FROM gone",
+                (shard,),
+            )
+        with connection.transaction():
+            if wary"""
+
+MUTANTS: Final = (
+    Mutant(
+        "acknowledged-early",
+        "rows leave the inbox in one transaction and are applied in the next",
+        "I3",
+        (
+            Edit(_DRAIN, "        with connection.transaction():\n            if wary", _TAKE_FIRST),
+            Edit(
+                _APPLY_SQL,
+                "    DELETE FROM inbox\n    WHERE ctid = ANY (ARRAY(\n        SELECT ctid FROM inbox\n",
+                "    DELETE FROM taken\n    WHERE ctid = ANY (ARRAY(\n        SELECT ctid FROM taken\n",
+            ),
+        ),
+        red=(_KILLED,),
+        shown=Shown("doubtful-commit", "lost: "),
+    ),
+    Mutant(
+        "error-swallowed",
+        "a batch during which PostgreSQL failed counts as done, and its rows go",
+        "I3",
+        (
+            Edit(
+                _DRAIN,
+                "        except psycopg.Error:\n            self.close()\n            raise\n",
+                "        except psycopg.Error:\n            self.close()\n"
+                '            self._open().execute("DELETE FROM inbox WHERE shard = %s", (shard,))\n'
+                "            return Batch(None, 0, 0)\n",
+            ),
+        ),
+        red=(_KILLED,),
+        shown=Shown("doubtful-commit", "lost: "),
+    ),
+    Mutant(
+        "drains-side-by-side",
+        "two workers drain one shard at the same time",
+        "I3",
+        (
+            Edit(
+                _DRAIN,
+                '_LOCK: Final = "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s)"',
+                '_LOCK: Final = "SELECT %(space)s::int, %(shard)s::int"',
+            ),
+            Edit(
+                _DRAIN,
+                "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s), (",
+                "SELECT %(space)s::int, (",
+            ),
+        ),
+        red=(
+            "tests/integration/test_history.py::test_pages_are_whole_when_one_drain_began_before_another_and_wrote_after_it",
+        ),
+    ),
+    Mutant(
+        "history-may-change",
+        "no trigger refuses to change history",
+        "I4",
+        (
+            Edit(
+                "migrations/versions/0001_first_tables.py",
+                "    RAISE EXCEPTION 'score_history is append-only",
+                "    RETURN NULL;\n    RAISE EXCEPTION 'score_history is append-only",
+            ),
+        ),
+        red=("tests/integration/test_history.py::test_history_is_append_only_for_the_service_and_for_the_superuser",),
+    ),
+    Mutant(
+        "no-last-look",
+        "the drain ends when the shard is empty, without looking again after it lowered the flag",
+        "I7",
+        (Edit(_DRAIN, "                rested = True\n                continue\n", "                break\n"),),
+        red=(f"{_TESTS}::test_what_arrives_while_the_shard_rests_is_found_by_the_last_look",),
+    ),
+    Mutant(
+        "no-sweeper",
+        "beat never sends the sweep",
+        "I7",
+        (Edit("worker/schedule.py", '    "sweep": _every(names.SWEEP, SWEEP_SECONDS),\n', ""),),
+        shown=Shown("kill-cache", "not settled"),
+    ),
+    Mutant(
+        "no-mark",
+        "nothing notes that Redis is still to be told of a batch",
+        "I5",
+        (Edit(_APPLY_SQL, "FROM summed HAVING count(*) > 0", "FROM summed HAVING count(*) < 0"),),
+        red=(
+            f"{_TESTS}::TestBetweenCommitAndRefresh::test_a_worker_that_dies_before_the_refresh_is_finished_by_the_sweeper",
+        ),
+    ),
+    Mutant(
+        "deaths-not-counted",
+        "a try on which the worker dies is not counted, so that a deadly update is tried for ever",
+        "I8",
+        (Edit("models/pipeline/dead_letters.py", "    connection.execute(_ADD, (1, shard, seqs))\n", ""),),
+        red=(
+            "tests/integration/test_deadly_updates.py::test_each_death_leaves_fewer_rows_under_suspicion_until_one_stands_alone",
+        ),
+        shown=Shown("deadly-update", "was not parked"),
+    ),
+)
