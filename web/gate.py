@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from structlog.contextvars import clear_contextvars
 
 from models.errors import Overloaded
 from web import metrics
@@ -131,4 +132,5 @@ class _Tally:
             if now - self._said_at < LOG_EVERY_SECONDS:
                 return
             refused, self._refused, self._said_at = self._refused, 0, now
+        clear_contextvars()  # of the request that this thread served before
         log.warning("requests refused", **{"event.action": "admit"}, code="overloaded", lane=lane, refused=refused)

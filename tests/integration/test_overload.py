@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from models.settings import Settings
@@ -112,6 +113,18 @@ def test_a_refused_or_failing_request_gives_its_place_back(api: Flask, gate: Gat
     statuses = {api.test_client().post(UPDATE, data=b"{").status_code for _ in range(WRITES_MOST + 1)}
     assert statuses == {401}
     assert gate.writes.inside == 0
+
+
+@pytest.mark.parametrize("limit", [{"inbox_depth_limit": 1}, {"inbox_age_limit_seconds": 0.05}], ids=["deep", "old"])
+def test_an_inbox_at_its_limit_refuses_and_recovers_by_itself(
+    open_api: OpenApi, settings: Settings, sign_up: Callable[[], SignedIn], eventually, limit: dict[str, Any]
+) -> None:
+    app, player = open_api(replace(settings, **limit)), sign_up()
+    assert post(app, player).status_code == 202
+    eventually(lambda: post(app, player).get_json().get("code") == "overloaded")
+    with app.extensions[EXTENSION].stores.engine.begin() as connection:
+        connection.execute(text("DELETE FROM inbox"))  # as a worker does that has come back
+    eventually(lambda: post(app, player).status_code == 202)
 
 
 def _refused() -> float:
