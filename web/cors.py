@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from flask import Flask, Response, request
@@ -38,7 +39,13 @@ def install_cors(app: Flask, allowed_origins: tuple[str, ...]) -> None:
         origin = request.environ.get("HTTP_ORIGIN")
         if request.path.startswith("/api/"):
             response.vary.add("Origin")
-            if origin in allowed:
-                response.headers["Access-Control-Allow-Origin"] = origin
-                response.headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
+            for name, value in origin_headers(origin, allowed):
+                response.headers[name] = value
         return response
+
+
+def origin_headers(origin: str | None, allowed: AbstractSet[str]) -> list[tuple[str, str]]:
+    """What lets a page on this origin read an answer; nothing for origins that are not allowed."""
+    if origin is None or origin not in allowed:
+        return []
+    return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", ANSWER_HEADERS)]

@@ -60,17 +60,8 @@ _RETRY_AFTER_SECONDS: Final = 1
 def problem(code: str, detail: str, *, error: ScoreboardError | None = None) -> Response:
     """The answer for a cause; `error` adds field errors, Retry-After and limits."""
     status = STATUS_OF[code]
-    body: dict[str, Any] = {
-        "type": f"/docs/problems#{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": g.get("request_id", ""),
-    }
-    if error is not None and (error.errors or code == "validation_failed"):
-        body["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.errors]
-    response = Response(msgspec.json.encode(body), status, content_type="application/problem+json")
+    body = problem_body(code, detail, g.get("request_id", ""), error=error)
+    response = Response(body, status, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -83,6 +74,22 @@ def problem(code: str, detail: str, *, error: ScoreboardError | None = None) -> 
         response.headers["RateLimit-Reset"] = str(retry_after or _RETRY_AFTER_SECONDS)
     g.problem_code = code
     return response
+
+
+def problem_body(code: str, detail: str, request_id: str, *, error: ScoreboardError | None = None) -> bytes:
+    """The document alone, for who answers without Flask."""
+    status = STATUS_OF[code]
+    body: dict[str, Any] = {
+        "type": f"/docs/problems#{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    if error is not None and (error.errors or code == "validation_failed"):
+        body["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.errors]
+    return msgspec.json.encode(body)
 
 
 def install_problems(app: Flask) -> None:

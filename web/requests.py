@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -19,13 +20,18 @@ _QUIET: Final = ("/healthz", "/readyz", "/metrics")
 log = structlog.get_logger(__name__)
 
 
+def request_id_of(environ: Mapping[str, Any]) -> str:
+    """The caller's X-Request-ID if it is sane, else a new one."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _SANE.match(given) else uuid4().hex
+
+
 def install_request_ids(app: Flask) -> None:
     """Take the caller's X-Request-ID if it is sane, else make one; answer with it and log by it."""
 
     @app.before_request
     def _begin() -> None:
-        given = request.environ.get("HTTP_X_REQUEST_ID", "")
-        g.request_id = given if _SANE.match(given) else uuid4().hex
+        g.request_id = request_id_of(request.environ)
         g.started = time.monotonic_ns()
         deadlines.begin(deadlines.REQUEST_SECONDS)
         clear_contextvars()

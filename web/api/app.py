@@ -15,6 +15,8 @@ from web import metrics
 from web.api import auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
 from web.cors import install_cors
+from web.gate import EXTENSION as GATE
+from web.gate import Gate
 from web.identity import Identity
 from web.limits import Limits
 from web.pages.blueprint import blueprint as pages
@@ -58,6 +60,8 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         limits=Limits(app, settings),
         wakeup=Wakeup(settings, stores.redis),
     )
+    app.wsgi_app = gate = Gate(app.wsgi_app, settings.allowed_origins)  # type: ignore[method-assign]
+    app.extensions[GATE] = gate
     for blueprint in (users.blueprint, auth.blueprint, scores.blueprint, leaderboards.blueprint, operations.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(pages)

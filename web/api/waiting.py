@@ -20,7 +20,7 @@ from models.stores import Stores
 from web.api.schemas import BoardResult, UpdateState
 
 WAIT_SECONDS_MOST: Final = 10.0
-#: Waiting requests hold a thread: half of a process' sixteen may for long, so that the others are always served.
+#: Waiting requests hold a place at the gate: an eighth of its 64 may for long, so that other writes are always let in.
 WAITERS_MOST: Final = 8
 #: More than those wait for as long as a pipeline in good order takes, many times over, and only while it is.
 EXTRA_WAIT_SECONDS: Final = 0.5

@@ -1,0 +1,136 @@
+"""Lets so many requests into a web process at once and refuses the rest before they cost anything (I8).
+
+In front of Flask, since a refusal there costs as much as a read: when five times too much comes, refusing is most of
+the work. No token, limit or body is looked at and no store asked, so a refusal changes nothing (I9).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from structlog.contextvars import clear_contextvars
+
+from models.errors import Overloaded
+from web import metrics
+from web.cors import origin_headers
+from web.problems import STATUS_OF, problem_body
+from web.requests import request_id_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+#: A process has 112 threads (Procfile, `--blocking-threads`); each of these may hold one for 9 s while Postgres is
+#: frozen. The other 16 are for health checks, boards out of Redis, and for saying no.
+#: Writes: a burst of 64 clients is let in whole, and a group commit takes all of them at once.
+WRITES_MOST: Final = 64
+#: What players ask about themselves comes from Postgres too, and must not take the threads of the others.
+OWN_READS_MOST: Final = 32
+EXTENSION: Final = "scoreboard-gate"
+RETRY_AFTER_SECONDS: Final = 1
+LOG_EVERY_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Lane:
+    """So many requests of one kind at a time."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name = name
+        self._slots = threading.BoundedSemaphore(most)
+        self._lock = threading.Lock()
+        self.inside = 0
+
+    def enter(self) -> bool:
+        """Take a slot; False at once when there is none."""
+        if not self._slots.acquire(blocking=False):
+            return False
+        with self._lock:
+            self.inside += 1
+        return True
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        with self._lock:
+            self.inside -= 1
+        self._slots.release()
+
+
+class Gate:
+    """WSGI middleware; one a process, outermost."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        allowed_origins: Iterable[str],
+        *,
+        writes_most: int = WRITES_MOST,
+        own_reads_most: int = OWN_READS_MOST,
+    ) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed_origins)
+        self.writes = Lane("writes", writes_most)
+        self.own_reads = Lane("own reads", own_reads_most)
+        self._log = _Tally()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Pass the request on when its lane has room; views answer in one piece, so it has left when they return."""
+        lane = self._lane(environ)
+        if lane is None:
+            return self._app(environ, start_response)
+        if not lane.enter():
+            return self._refuse(lane, environ, start_response)
+        try:
+            return self._app(environ, start_response)
+        finally:
+            lane.leave()
+
+    def _lane(self, environ: WSGIEnvironment) -> Lane | None:
+        path = environ.get("PATH_INFO", "")
+        method = environ["REQUEST_METHOD"]
+        if method == "POST":  # a list of ranks is a read of Redis that needs a body
+            return self.writes if path.startswith("/api/") and not path.endswith("/ranks") else None
+        return self.own_reads if method in ("GET", "HEAD") and path.startswith("/api/v1/scores/") else None
+
+    def _refuse(self, lane: Lane, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
+        request_id = request_id_of(environ)
+        body = problem_body(error.code, error.detail, request_id)
+        metrics.REFUSED.labels(error.code).inc()
+        self._log.add(lane.name)
+        headers = [
+            ("Content-Type", "application/problem+json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("Retry-After", str(RETRY_AFTER_SECONDS)),
+            ("X-Request-ID", request_id),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Vary", "Origin"),
+            *origin_headers(environ.get("HTTP_ORIGIN"), self._allowed),
+        ]
+        start_response(f"{STATUS_OF[error.code]} SERVICE UNAVAILABLE", headers)
+        return [body] if environ["REQUEST_METHOD"] != "HEAD" else []
+
+
+class _Tally:
+    """Counts refusals into a line a second: a line each would cost more than the refusal."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._refused = 0
+        self._said_at = float("-inf")
+
+    def add(self, lane: str) -> None:
+        with self._lock:
+            self._refused += 1
+            now = self._clock()
+            if now - self._said_at < LOG_EVERY_SECONDS:
+                return
+            refused, self._refused, self._said_at = self._refused, 0, now
+        clear_contextvars()  # of the request that this thread served before
+        log.warning("requests refused", **{"event.action": "admit"}, code="overloaded", lane=lane, refused=refused)
