@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
             print(f"{fault.name:28} {fault.family:10} {fault.sentence}")
         return 0 if options.list else 2
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it puts everything away, like on Ctrl-C
     if options.jobs > 1:
         return _share(chosen, options)
     outcomes: list[Outcome] = []

@@ -93,7 +93,7 @@ class _Relay:
         sys.stdout.flush()
         orders = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-        while line := await orders.readline():
+        while line := await orders.readline():  # ends when the laboratory is gone
             self._obey(*line.decode().split())
 
     def _obey(self, order: str, value: str = "0") -> None:

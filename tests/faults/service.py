@@ -18,6 +18,7 @@ from deploy.local import supervision
 from deploy.local.folders import Folders
 from deploy.local.processes import alive, marked
 from deploy.local.procfile import ROOT
+from tests.faults.tether import tether
 from tests.fixtures.waiting import eventually
 
 READY_SECONDS_MOST: Final = 60.0
@@ -42,6 +43,7 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=tether(signal.SIGTERM),  # noqa: PLW1509 - so that nothing outlives a laboratory that is killed
         )
         threading.Thread(target=self._listen, daemon=True).start()
         eventually(self._started, READY_SECONDS_MOST, 0.05)

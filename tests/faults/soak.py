@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -52,6 +53,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/faults/soak.json"))
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Laboratory(say=lambda sentence: print(sentence, flush=True)) as laboratory:
         report = _soak(laboratory, options.minutes * 60, random.Random(options.seed))
     options.out.parent.mkdir(parents=True, exist_ok=True)

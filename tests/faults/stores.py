@@ -18,6 +18,7 @@ import redis
 
 from deploy.local.embedded import postgres, valkey
 from tests.faults.proxy import Proxy
+from tests.faults.tether import tether
 from tests.fixtures.waiting import eventually
 
 START_SECONDS_MOST: Final = 30.0
@@ -39,7 +40,13 @@ class Server:
         def up() -> bool:
             if self._process is None or self._process.poll() is not None:
                 with self._log.open("ab") as log:
-                    self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
+                    self._process = subprocess.Popen(
+                        self._command,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        preexec_fn=tether(signal.SIGINT),  # noqa: PLW1509 - see there
+                    )
                 time.sleep(0.1)
             return self._answers()
 
