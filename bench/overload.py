@@ -40,27 +40,35 @@ class Load:
     refused_ms: list[float] = field(default_factory=list)
     late: int = 0
     unanswered: int = 0
-    malformed: int = 0  # refusals without Retry-After or without a problem of code `overloaded`
+    malformed: int = 0  # refusals without Retry-After, or without a code of a problem
+    codes: Counter[str] = field(default_factory=Counter)
+    in_time: int = 0  # accepted while the phase lasted: what came later says nothing about it
+    began: float = field(default_factory=time.perf_counter)
     accepted_of: Counter[str] = field(default_factory=Counter)
 
     def note(self, player: Player, due: float, head: bytes, body: bytes) -> None:
         """Count an answer."""
-        took, status = time.perf_counter() - due, head[9:12].decode()
+        now = time.perf_counter()
+        took, status = now - due, head[9:12].decode()
         self.statuses[status] += 1
         self.late += took > LATE_SECONDS
         if status == "202":
             self.accepted_ms.append(took * 1000)
             self.accepted_of[player.user_id] += 1
+            self.in_time += now - self.began <= self.seconds
         elif status in ("503", "429"):
             self.refused_ms.append(took * 1000)
-            self.malformed += b"\r\nretry-after:" not in head.lower() or b'"code":"overloaded"' not in body
+            code = str(json.loads(body).get("code", ""))
+            self.codes[code] += 1
+            self.malformed += b"\r\nretry-after:" not in head.lower() or not code
 
     def summary(self) -> dict[str, object]:
         """The figures of the table."""
         return {
             "offered_per_second": round(self.offered / self.seconds, 1),
-            "goodput_per_second": round(self.statuses["202"] / self.seconds, 1),
+            "goodput_per_second": round(self.in_time / self.seconds, 1),
             "answers": dict(self.statuses),
+            "refused": dict(self.codes),
             "malformed_refusals": self.malformed,
             "late": self.late,
             "unanswered": self.unanswered,
@@ -201,11 +209,16 @@ async def measure(options: argparse.Namespace, address: tuple[str, int], players
     await closed(connections, presigned(players, 20_000), options.at_once, 2)  # warm
     warm = connections.load
     loads = {"warm": warm, "peak": await closed(connections, presigned(players, 60_000), options.at_once, 8)}
-    peak = loads["peak"].statuses["202"] / loads["peak"].seconds
+    peak = peak_of(loads)
     for times in options.times:
         work = presigned(players, int(times * peak * options.seconds) + 10)
         loads[f"{times:g}x"] = await opened(connections, work, times * peak, options.seconds)
     return loads
+
+
+def peak_of(loads: dict[str, Load]) -> float:
+    """Accepted a second when nothing too much was offered."""
+    return loads["peak"].in_time / loads["peak"].seconds
 
 
 def main() -> None:
@@ -229,6 +242,9 @@ def main() -> None:
     for name, found in figures.items():
         print(f"{name:6}", *(f"{what}={value}" for what, value in found.items()))
     wrong = misapplied(address, players, list(loads.values()))
+    for name, load in loads.items():
+        if name not in ("warm", "peak"):
+            print(f"{name}: goodput is {load.in_time / load.seconds / peak_of(loads):.0%} of the peak")
     print(f"players whose score is not that of their accepted updates: {wrong}")
     print(json.dumps(figures))
 
