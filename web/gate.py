@@ -23,10 +23,10 @@ from web.requests import request_id_of
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-#: A process has 112 threads (Procfile, `--blocking-threads`); each of these may hold one for 9 s while Postgres is
+#: A process has 96 threads (Procfile, `--blocking-threads`); each of these may hold one for 9 s while Postgres is
 #: frozen. The other 16 are for health checks, boards out of Redis, and for saying no.
 #: Writes: a burst of 64 clients is let in whole, and a group commit takes all of them at once.
-WRITES_MOST: Final = 64
+WRITES_MOST: Final = 48
 #: What players ask about themselves comes from Postgres too, and must not take the threads of the others.
 OWN_READS_MOST: Final = 32
 EXTENSION: Final = "scoreboard-gate"
