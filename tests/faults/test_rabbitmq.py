@@ -206,7 +206,7 @@ def test_worker_and_senders_agree_on_quorum_queues_and_nothing_else_is_made(
 ) -> None:
     """The sender is given a broker of its own first: it declares the queue as the worker does, or is refused."""
     sender = Sender(senders_url)
-    sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, expires_seconds=30)
+    sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, lapses_seconds=30)
     sender.close()
     columns = ("name", "type", "arguments")
     by_worker = {row[0]: row[1:] for row in own_rabbitmq.queues(*columns) if "celery" not in row[0]}
@@ -218,9 +218,9 @@ def test_worker_and_senders_agree_on_quorum_queues_and_nothing_else_is_made(
 
 def test_a_wake_up_that_nobody_takes_lapses_in_the_broker(own_rabbitmq: OwnRabbitMQ, senders_url: str) -> None:
     sender = Sender(senders_url)
-    sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, expires_seconds=60)
+    sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, lapses_seconds=60)
     for _ in range(3):
-        sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, expires_seconds=0.5)
+        sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, lapses_seconds=0.5)
     sender.close()
     with kombu.Connection(senders_url) as connection, connection.channel() as channel:
         waiting = lambda: channel.queue_declare(names.APPLY_QUEUE, passive=True).message_count  # noqa: E731
@@ -275,7 +275,7 @@ def test_in_an_alarm_updates_are_answered_and_applied_when_it_ends(ledger: Ledge
 
 def test_a_send_ends_soon_in_an_alarm_and_the_next_one_after_it_goes_out(own_rabbitmq: OwnRabbitMQ) -> None:
     sender = Sender(own_rabbitmq.url)
-    options = {"queue": names.APPLY_QUEUE, "expires_seconds": 5}
+    options = {"queue": names.APPLY_QUEUE, "lapses_seconds": 5}
     sender.send(names.APPLY_SHARD, (0,), **options)
     own_rabbitmq.raise_alarm()
     try:
@@ -313,7 +313,7 @@ def test_a_broker_frozen_for_seconds_delays_and_loses_nothing(ledger: Ledger, fr
 def test_connections_that_went_deaf_are_noticed_and_replaced(ledger: Ledger, line: DeafLine) -> None:
     """Both ends believe in them: nothing but a heartbeat, or a confirm that does not come, can tell."""
     sender = Sender(ledger.stack.settings.broker_url)
-    options = {"queue": names.APPLY_QUEUE, "expires_seconds": 5}
+    options = {"queue": names.APPLY_QUEUE, "lapses_seconds": 5}
     sender.send(names.APPLY_SHARD, (0,), **options)
     line.go_deaf()
     ledger.send_many(5)
