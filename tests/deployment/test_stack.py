@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -22,9 +20,9 @@ from deploy.local.embedded import postgres
 from deploy.local.folders import Folders
 from deploy.local.processes import alive, marked
 from deploy.local.procfile import ROOT, read
+from tests.fixtures.ports import free_ports
 
 PROCESSES = [*read(), "postgres", "cache", "broker"]
-PORTS_OF_A_STACK = 3
 
 
 class MakeRun:
@@ -94,22 +92,9 @@ def eventually(condition, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def free_port_range() -> int:
-    """A port that is free together with those after it which a stack takes."""
-    for port in range(21_000 + os.getpid() % 5_000, 31_000, PORTS_OF_A_STACK):
-        with ExitStack() as held:
-            try:
-                for offset in range(PORTS_OF_A_STACK):
-                    held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeRun]:
-    run = MakeRun(tmp_path_factory.mktemp("stack") / "data", free_port_range())
+    run = MakeRun(tmp_path_factory.mktemp("stack") / "data", free_ports(21_000))
     try:
         run.wait_ready()
         yield run
@@ -156,7 +141,7 @@ def test_a_log_is_json_from_its_first_line(stack: MakeRun, name: str) -> None:
 
 
 def test_a_second_stack_in_the_same_folder_is_refused_in_one_sentence(stack: MakeRun) -> None:
-    code, said = MakeRun(stack.folders.data, free_port_range()).result(20)
+    code, said = MakeRun(stack.folders.data, free_ports(21_000)).result(20)
     assert code != 0
     assert said.count("scoreboard: ") == 1
     assert f"DATA_DIR {stack.folders.data} is in use by a running stack" in said

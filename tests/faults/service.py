@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -19,17 +17,17 @@ from deploy.local.folders import Folders
 from deploy.local.processes import alive, marked
 from deploy.local.procfile import ROOT
 from tests.faults.tether import tether
+from tests.fixtures.ports import free_ports
 from tests.fixtures.waiting import eventually
 
 READY_SECONDS_MOST: Final = 60.0
-PORTS_OF_A_STACK: Final = 3
 
 
 class Service:
     """`api` and `sockets` are its addresses; what dies comes back by itself."""
 
     def __init__(self, data: Path, environment: dict[str, str]) -> None:
-        port = _free_ports()
+        port = free_ports(36_000)
         self.api = f"http://127.0.0.1:{port}"
         self.sockets = f"ws://127.0.0.1:{port + 1}"
         self.folders = Folders(data)
@@ -121,16 +119,3 @@ def _is_well(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_ports() -> int:
-    """A port that is free together with those after it which a stack takes."""
-    for port in range(31_000 + os.getpid() % 900 * 30, 60_000, PORTS_OF_A_STACK):
-        with ExitStack() as held:
-            try:
-                for offset in range(PORTS_OF_A_STACK):
-                    held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free ports")
