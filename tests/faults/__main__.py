@@ -9,8 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +30,14 @@ def main(arguments: list[str]) -> int:
     if options.jobs > 1:
         return _share(chosen, options)
     outcomes: list[Outcome] = []
-    untried = False
-    for environment, faults in groupby(chosen, key=lambda fault: tuple(sorted(fault.environment.items()))):
-        untried |= not _run(dict(environment), list(faults), options, outcomes)
+    untried = not _run(chosen, options, outcomes)
     return _conclude(as_documents(outcomes), options.out) or int(untried)
 
 
-def _run(
-    environment: Mapping[str, str], faults: list[Fault], options: argparse.Namespace, outcomes: list[Outcome]
-) -> bool:
+def _run(faults: list[Fault], options: argparse.Namespace, outcomes: list[Outcome]) -> bool:
     """One service, one fault after the other; False when this machine lacks what one needs."""
     complete = True
-    with Laboratory(environment, say=_say) as laboratory:
+    with Laboratory(say=_say) as laboratory:
         for fault in faults:
             seed = options.seed if options.seed is not None else random.randrange(1_000_000)
             _say(f"{fault.name}: {fault.sentence} (--only {fault.name} --seed {seed})")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,8 +51,6 @@ class Fault:
     #: Whether the harm is done at once and mended by the service's own supervisor: recovery counts from the strike.
     mends_itself: bool = False
     rounds: int = 5
-    #: What the service is started with besides.
-    environment: Mapping[str, str] = field(default_factory=dict)
     #: Statuses that are right here and nowhere else.
     refusals: frozenset[int] = frozenset()
     #: How many players there are, calls a second of each client, and how many watch.
@@ -109,9 +107,7 @@ class Outcome:
 class Laboratory:
     """A service on stores of its own, with everything that can be done to them; a context manager."""
 
-    def __init__(
-        self, environment: Mapping[str, str] | None = None, say: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sbf-"))
         self.folder.chmod(0o711)
         self.say = say
@@ -119,12 +115,12 @@ class Laboratory:
         self.parked: set[str] = set()
         self._closers: list[Callable[[], None]] = []
         try:
-            self._open(environment or {})
+            self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self, environment: Mapping[str, str]) -> None:
+    def _open(self) -> None:
         small = {"shared_buffers": "64MB", "max_wal_size": "64MB", "min_wal_size": "32MB", "max_connections": "60"}
         self.postgres = Postgres(self.folder / "p", small)
         self._closers.append(self.postgres.close)
@@ -141,7 +137,6 @@ class Laboratory:
                 "LIMIT_USER": "100000/second",
                 "LIMIT_ADDRESS": "100000/second",
                 "LIMIT_REGISTRATION": "100000/second",
-                **environment,
             },
         )
         self._closers.append(self.service.stop)

@@ -78,11 +78,6 @@ class Service:
         """Whether the API and the sockets say that all is well."""
         return _is_well(f"{self.api}/readyz") and _is_well(f"{self.sockets.replace('ws', 'http', 1)}/readyz")
 
-    def log_of(self, name: str, tail_bytes: int = 4_000) -> str:
-        """The end of a process's log."""
-        path = self.folders.logs / f"{name}.log"
-        return path.read_bytes()[-tail_bytes:].decode(errors="replace") if path.exists() else ""
-
     def stop(self) -> None:
         """End it in good order."""
         self._process.send_signal(signal.SIGTERM)
