@@ -46,7 +46,7 @@ ON CONFLICT (user_id, action_id) DO NOTHING
 
 
 _HEAD: Final = "SELECT seq, attempts FROM inbox WHERE shard = %s ORDER BY seq LIMIT %s"
-_ADD: Final = "UPDATE inbox SET attempts = attempts + %s WHERE shard = %s AND seq = ANY(%s)"
+_ADD: Final = "UPDATE inbox SET attempts = greatest(attempts + %s, 0) WHERE shard = %s AND seq = ANY(%s)"
 _DEADLY: Final = ("apply_failed", "Whoever tried to apply the update was cut off each time; operators can look at it.")
 
 

@@ -185,8 +185,8 @@ class Drain:
             connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
             if self._owed_back is not None:
                 dead_letters.take_back(connection, *self._owed_back)
-                self._owed_back = None
             seqs, parked = dead_letters.take_up(connection, shard, cuts)
+        self._owed_back = None
         if parked:
             self._observer.rejected(parked)
             drained.rejected += parked
@@ -195,14 +195,25 @@ class Drain:
         if not seqs:
             return Batch(None, parked, parked)
         try:
-            batch = self._apply_window(shard, Window(len(seqs), upto=seqs[-1]), refreshed, drained)
-        except psycopg.OperationalError as error:
+            return self._apply_window(shard, Window(len(seqs), upto=seqs[-1]), refreshed, drained)
+        except psycopg.Error as error:
+            self._owed_back = (shard, seqs)  # we live to say so
+            if not connection.closed:  # Postgres lacks disk, memory or time, or names the fault: no row cut us off
+                self._take_back()
+                raise
             cuts.note(seqs)
-            self._owed_back = (shard, seqs)
             self.close()
             log.warning("cut off while applying", **{"event.action": "apply"}, shard=shard, error=str(error))
             return Batch(None, len(seqs), 0)
-        return batch
+
+    def _take_back(self) -> None:
+        """Count the try that is owed back no longer; should that fail, the next wary one does it."""
+        if self._owed_back is not None:
+            shard, seqs = self._owed_back
+            with self._open().transaction() as transaction:
+                transaction.connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                dead_letters.take_back(transaction.connection, shard, seqs)
+            self._owed_back = None
 
     def _apply_window(
         self, shard: int, window: Window, refreshed: list[int], drained: Drained, *, wary: Wary = None

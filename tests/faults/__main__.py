@@ -48,6 +48,7 @@ def _run(faults: list[Fault], options: argparse.Namespace, outcomes: list[Outcom
                 complete = False
                 continue
             outcomes.append(outcome)
+            _write(as_documents(outcomes), options.out)  # the whole takes more than an hour: a stop loses one fault
             for sentence in report.complaints(outcome):
                 _say(f"  !! {sentence}")
             if options.pictures:
@@ -76,9 +77,13 @@ def _share(chosen: list[Fault], options: argparse.Namespace) -> int:
 
 
 def _conclude(documents: list[dict[str, Any]], out: Path) -> int:
-    (out / "faults.json").write_text(json.dumps(documents, indent=1) + "\n", "utf-8")
+    _write(documents, out)
     print(report.table(documents))
     return int(any(each["lost"] or each["doubled"] or each["wrong"] for each in documents))
+
+
+def _write(documents: list[dict[str, Any]], out: Path) -> None:
+    (out / "faults.json").write_text(json.dumps(documents, indent=1) + "\n", "utf-8")
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

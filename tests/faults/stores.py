@@ -182,12 +182,12 @@ class Valkey(Server):
 
 
 def _small_disk(folder: Path) -> bool:
-    """Mount a file system of 300 MB there; False where we may not."""
+    """Mount a file system of 1 GB there, of which all faults together fill a half; False where we may not."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         return False
     folder.mkdir(mode=0o711)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300m,mode=0777", "scoreboard-faults", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=1g,mode=0777", "scoreboard-faults", str(folder)],
         capture_output=True,
         check=False,
     )

@@ -21,6 +21,15 @@ END $$;
 CREATE TRIGGER trap BEFORE INSERT ON score_history FOR EACH ROW EXECUTE FUNCTION trap();
 """
 
+#: Refuses all history for lack of disk.
+LACK = """
+CREATE FUNCTION lack() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'disk_full';
+END $$;
+CREATE TRIGGER lack BEFORE INSERT ON score_history FOR EACH ROW EXECUTE FUNCTION lack();
+"""
+
 
 @pytest.fixture
 def trap(raw: psycopg.Connection) -> None:
@@ -84,6 +93,19 @@ def test_each_death_leaves_fewer_rows_under_suspicion_until_one_stands_alone(
     assert (seqs, parked) == ([], 1)
     assert query("SELECT action_id FROM dead_letters") == [("a-0",)]
     assert query("SELECT count(*) FROM inbox") == [(59,)]
+
+
+def test_what_postgres_lacks_is_no_death_of_the_row(age, submit, player, worker: Drain, raw, query) -> None:
+    """A full disk refuses a good row as often as it is tried."""
+    submit(player, "a")
+    age()
+    raw.execute(LACK)
+    for _ in range(2 * dead_letters.CUTS_MOST):
+        with pytest.raises(psycopg.errors.DiskFull):
+            worker.drain(0)
+    assert query("SELECT attempts FROM inbox") == [(0,)]
+    raw.execute("DROP TRIGGER lack ON score_history")
+    assert worker.drain(0).applied == 1
 
 
 def test_a_connection_that_breaks_is_no_death(age, submit, player, raw: psycopg.Connection, query) -> None:

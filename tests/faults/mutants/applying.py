@@ -121,4 +121,11 @@ MUTANTS: Final = (
         ),
         shown=Shown("deadly-update", "was not parked"),
     ),
+    Mutant(
+        "lack-counted-as-death",
+        "that PostgreSQL has no disk left counts against the row that was tried",
+        "I8",
+        (Edit(_DRAIN, "            if not connection.closed:", "            if not error.args:"),),
+        red=("tests/integration/test_deadly_updates.py::test_what_postgres_lacks_is_no_death_of_the_row",),
+    ),
 )
