@@ -103,9 +103,9 @@ class Ledger:
         return sorted(call.sent_at + call.seconds for call in list(self.calls) if call.status in (200, 202))
 
     def longest_stall(self) -> float:
-        """The longest time between two accepted updates, in seconds."""
+        """The longest time between two accepted updates, in seconds; 0 where none was accepted."""
         moments = [0.0, *self.accepted_at()]
-        return max(later - earlier for earlier, later in pairwise(moments))
+        return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
     def verdicts(self) -> Counter[str]:
         """How many actions ended how."""
