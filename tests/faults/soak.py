@@ -98,6 +98,7 @@ def _soak(lab: Laboratory, seconds: float, dice: random.Random) -> dict[str, Any
         "wrong": len(verdict.wrong),
         "trends": trends,
         "complaints": complaints,
+        "samples": [{"at": round(sample.at, 1), **sample.figures} for sample in samples],
     }
 
 
