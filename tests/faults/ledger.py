@@ -63,6 +63,7 @@ class Ledger:
         self.calls: list[Answer] = []  # of updates
         self.others: list[Answer] = []  # of reads, and of what must be refused whatever happens
         self.wrong: list[str] = []
+        self.resent = 0
         self._lock = threading.Lock()
 
     def now(self) -> float:
@@ -88,6 +89,11 @@ class Ledger:
             self.complain(f"{what}: 503 {answer.code} without Retry-After")
         elif answer.status not in expected and answer.status not in (0, 429, 503):
             self.complain(f"{what}: {answer.status} {answer.code}, expected {sorted(expected)}")
+
+    def sent_again(self) -> None:
+        """A client sent a request once more on a new connection."""
+        with self._lock:
+            self.resent += 1
 
     def complain(self, sentence: str) -> None:
         """Something is not as it must be."""

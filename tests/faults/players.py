@@ -26,10 +26,11 @@ VALUE_MOST: Final = 5
 _ACCEPTING: Final = frozenset({200, 202})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Player:
     """A registered player."""
 
+    username: str
     user_id: str
     key: bytes
     token: str
@@ -42,6 +43,8 @@ class Caller:
         self._address = urlsplit(api).netloc
         self._ledger = ledger
         self._connection: http.client.HTTPConnection | None = None
+        #: Whether to send once more what met the end of an idle connection, as browsers do (RFC 9112 §9.3.1).
+        self.resends = False
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
         """Send a request; status 0 when no answer came."""
@@ -87,11 +90,23 @@ class Caller:
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is not None and _is_stale(self._connection.sock):
             self.drop()
+        if self._connection is not None and self.resends:
+            try:
+                return _ask(self._connection, method, path, body, headers)
+            except (ConnectionResetError, BrokenPipeError):  # not one byte came; RemoteDisconnected is among these
+                self.drop()
+                self._ledger.sent_again()
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_SECONDS)
-        self._connection.request(method, path, body, headers)
-        answer = self._connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        return _ask(self._connection, method, path, body, headers)
+
+
+def _ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
 
 
 def _is_stale(held: socket.socket | None) -> bool:
@@ -111,6 +126,7 @@ class Crowd:
         self._pause_seconds = 1.0 / per_second
         self._clock = clock
         self.refusals_expected: frozenset[int] = frozenset()
+        self.resending = False  # whether clients send again what met the end of an idle connection
         self.hanging_up = 0.01  # how many of those who send an update do not wait for the answer
         self._stopping = threading.Event()
         self.players = [self._register(number) for number in range(users)]
@@ -149,6 +165,19 @@ class Crowd:
         self._ledger.answered(answer, to=action, expected=expected, what="probe")
         return answer
 
+    def renew_tokens(self) -> None:
+        """Have every player sign in again: an access token holds for a quarter of an hour."""
+        for player in self.players:
+            nonce, timestamp = token_hex(16), int(time.time() * 1000)
+            message = "\n".join(["v1", "token", player.username, nonce, str(timestamp)])
+            request = {
+                "username": player.username,
+                "nonce": nonce,
+                "timestamp": timestamp,
+                "signature": hmac.new(player.key, message.encode(), hashlib.sha256).hexdigest(),
+            }
+            player.token = self._ask_once("/api/v1/auth/token", request, 200)["access_token"]
+
     def board_version(self) -> int:
         """The version of the board as the API tells it now; one that nobody reaches when it cannot be told."""
         try:
@@ -159,21 +188,25 @@ class Crowd:
 
     def _register(self, number: int) -> Player:
         name = f"f{number}-{token_hex(5)}"
-        body = json.dumps({"username": name, "email": f"{name}@example.org"}).encode()
+        content = self._ask_once("/api/v1/users", {"username": name, "email": f"{name}@example.org"}, 201)
+        return Player(name, content["user_id"], bytes.fromhex(content["secret_key"]), content["access_token"])
+
+    def _ask_once(self, path: str, request: dict[str, Any], expected: int) -> dict[str, Any]:
         connection = http.client.HTTPConnection(urlsplit(self._api).netloc, timeout=PATIENCE_SECONDS)
-        connection.request("POST", "/api/v1/users", body, {"Content-Type": "application/json"})
+        connection.request("POST", path, json.dumps(request).encode(), {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        content = json.loads(answer.read())
+        content: dict[str, Any] = json.loads(answer.read())
         connection.close()
-        if answer.status != 201:
-            raise AssertionError(f"a player could not register: {answer.status} {content}")
-        return Player(content["user_id"], bytes.fromhex(content["secret_key"]), content["access_token"])
+        if answer.status != expected:
+            raise AssertionError(f"{path} answered {answer.status}: {content}")
+        return content
 
     def _play(self, player: Player, seed: int) -> None:
         dice = random.Random(seed)
         caller = Caller(self._api, self._ledger)
         mine: list[Action] = []
         while not self._stopping.wait(dice.expovariate(1.0) * self._pause_seconds):
+            caller.resends = self.resending
             move = dice.random()
             if move < 0.12 and mine:
                 self._repeat(caller, player, dice.choice(mine[-20:]), dice)

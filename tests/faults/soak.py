@@ -25,6 +25,8 @@ from tests.faults.laboratory import CLIENTS, Fault, Laboratory
 from tests.faults.nemesis.catalogue import FAULTS
 
 PAUSE_SECONDS: Final = 30.0
+#: Well before the players' tokens lapse.
+RENEW_SECONDS: Final = 300.0
 SAMPLE_SECONDS: Final = 5.0
 #: What comes before is warming up: caches fill, pools open.
 WARM_UP_PART: Final = 0.25
@@ -72,8 +74,12 @@ def _soak(lab: Laboratory, seconds: float, dice: random.Random) -> dict[str, Any
     sampler = threading.Thread(target=_sample, args=(lab, samples, stop), daemon=True)
     sampler.start()
     struck: list[str] = []
+    renewed_at = 0.0
     try:
         while lab.ledger.now() < seconds:
+            if lab.ledger.now() - renewed_at > RENEW_SECONDS:
+                renewed_at = lab.ledger.now()
+                lab.crowd.renew_tokens()
             due = lab.ledger.now() + PAUSE_SECONDS
             fault = dice.choice(chosen)
             struck.append(_strike(lab, fault, dice))

@@ -18,7 +18,7 @@ BACK_SECONDS_MOST: Final = 60.0
 
 def _roll(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     """Everything but the stores is replaced, twice, while 10,000 requests are made: not one may fail."""
-    lab.crowd.hanging_up = 0.0
+    lab.crowd.hanging_up, lab.crowd.resending = 0.0, True
     first = len(lab.ledger.calls) + len(lab.ledger.others)
     began = lab.ledger.now()
     closed = len(lab.spectators.codes)
@@ -30,6 +30,7 @@ def _roll(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     failed = [call for call in made if call.status == 0 or call.status >= 500]
     lab.note("requests", len(made))
     lab.note("failed", len(failed))
+    lab.note("sent_again", lab.ledger.resent)
     codes = lab.spectators.codes[closed:]
     lab.note("sockets_sent_away", codes.count(1001))
     if failed:
