@@ -1,4 +1,4 @@
-"""Celery's connections to the broker, of worker and beat: they come back soon, and nothing is tried for ever."""
+"""Celery's connections to the broker, of worker and beat: no loss ends them, they are back soon, no try is for ever."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ class BrokerConnection(kombu.Connection):
         pace = {"interval_start": 1.0, "interval_step": 1.0, "interval_max": RECONNECT_SECONDS_MOST}
         super().ensure_connection(*arguments, **{**pace, **options})  # type: ignore[no-untyped-call]
         return self
+
+    def collect(self, socket_timeout: float | None = None) -> None:
+        """Let go of a lost connection and all its channels, without asking the broker for anything.
+
+        In a Redis, a channel that waits for a message fails on its first close; only a second one closes it. Kombu
+        leaves it open, and the close after that fails for want of the connection when a message is in hand: the worker
+        would end. What is in hand is not put back: it is a hint (I7), and the broker may not answer.
+        """
+        channels = list(getattr(self._transport, "channels", ()))
+        for channel in channels * 2:
+            channel.do_restore = False
+            self.maybe_close_channel(channel)  # type: ignore[no-untyped-call]
+        super().collect(socket_timeout)  # type: ignore[no-untyped-call]
 
     def ensure(self, obj: Any, fun: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Try again as often as the caller says, or PUBLISH_RETRIES times.

@@ -128,4 +128,13 @@ MUTANTS: Final = (
         (Edit(_DRAIN, "            if not connection.closed:", "            if not error.args:"),),
         red=("tests/integration/test_deadly_updates.py::test_what_postgres_lacks_is_no_death_of_the_row",),
     ),
+    Mutant(
+        "lost-channels-kept",
+        "a worker that loses its broker leaves channels open, and ends when it closes them later",
+        "I8",
+        (Edit("worker/connection.py", "for channel in channels * 2:", "for channel in channels * 0:"),),
+        red=(
+            "tests/integration/test_broker_lost.py::test_a_connection_lost_with_a_message_unacknowledged_is_closed_and_made_anew",
+        ),
+    ),
 )
