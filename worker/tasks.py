@@ -19,17 +19,20 @@ from models.pipeline import wake
 from models.pipeline.repair import Comparison, Repair
 from worker import metrics
 from worker.app import app, process
+from worker.presence import Presence
 
 #: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
 REPAIR_RUN_SECONDS: Final = 4.0
 
 log = structlog.get_logger(__name__)
+presence = Presence()
 
 
 @app.task(name=names.APPLY_SHARD, acks_late=False)
 def apply_shard(shard: int) -> dict[str, Any]:
     """Drain a shard; says how many rows were applied and rejected, in how many batches and seconds."""
     client = process.stores.redis
+    _flag(partial(presence.say, client))
     _flag(partial(wake.hold_flag, client, shard))
     drained = process.drain.drain(shard, rest=lambda: _flag(partial(wake.lower_flag, client, shard)))
     if drained.applied or drained.rejected:
@@ -87,8 +90,8 @@ def forget() -> dict[str, Any]:
 
 @app.task(name=names.HEARTBEAT)
 def heartbeat() -> None:
-    """Say that a worker takes tasks from the apply queue."""
-    _flag(partial(process.stores.redis.set, names.WORKER_SEEN_KEY, b"1", ex=names.WORKER_SEEN_SECONDS))
+    """Say that a worker takes tasks from the apply queue, when there are no others."""
+    _flag(partial(presence.say, process.stores.redis))
 
 
 def _repair() -> Repair:

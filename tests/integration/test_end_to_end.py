@@ -7,9 +7,13 @@ import time
 import urllib.request
 from secrets import token_hex
 
+import redis
+
+from models import names
 from models.accounts.users import Registered
 from tests.fixtures.live_stack import LiveStack
 from tests.fixtures.people import as_json, sign
+from worker.presence import SAY_EVERY_SECONDS
 
 
 def call(stack: LiveStack, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, object]]:
@@ -61,3 +65,18 @@ def test_an_update_taken_while_no_worker_lives_is_applied_once_one_does(live_sta
     eventually(applied, 30)
     assert time.monotonic() - began < 30
     live_stack.wait_ready()
+
+
+def test_a_worker_that_applies_is_seen_without_ticks_too(live_stack: LiveStack) -> None:
+    """A crowd of wake-ups may keep beat's ticks waiting, or a broker lose them; the API is ready all the same."""
+    player, token = newcomer(live_stack)
+    live_stack.stop("beat")
+    try:
+        with redis.Redis.from_url(live_stack.settings.redis_url) as cache:
+            time.sleep(SAY_EVERY_SECONDS)  # what was said before does not count
+            cache.delete(names.WORKER_SEEN_KEY)
+            update = as_json(sign(player))
+            assert call(live_stack, "/api/v1/scores/update", update, Authorization=token, Prefer="wait=10")[0] == 200
+            assert cache.exists(names.WORKER_SEEN_KEY)
+    finally:
+        live_stack.start("beat")
