@@ -30,7 +30,7 @@ class Reader:
         self.ended = False
 
     async def read(self, leaving: threading.Event) -> None:
-        """Subscribe to all of the board, then sip, or do nothing."""
+        """Subscribe to a long list, then sip, or do nothing."""
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         raw.setblocking(False)
@@ -40,7 +40,7 @@ class Reader:
             await loop.sock_sendall(raw, handshake(self._address.netloc))
             while b"\r\n\r\n" not in self.taken:
                 self.taken += await asyncio.wait_for(loop.sock_recv(raw, SIP_BYTES), 10)
-            await loop.sock_sendall(raw, masked(b'{"type":"subscribe","top":1000}'))
+            await loop.sock_sendall(raw, masked(b'{"type":"subscribe","top":100}'))
             while not leaving.is_set():
                 await asyncio.sleep(SIP_SECONDS)
                 if self._dead:
