@@ -41,7 +41,7 @@ test: $(VENV)/installed-dev ## check everything: style, types, import rules, the
 	@echo "== pytest: all tests, with their own PostgreSQL, Valkey, workers and sockets"
 	@exec $(BIN)/python -m pytest -q --durations=15 $(ARGS)
 
-faults: $(VENV)/installed-dev ## attack the service with every fault there is, about an hour (ARGS='--list' tells more)
+faults: $(VENV)/installed-dev ## attack the service with every fault there is, an hour and a half (ARGS='--list' tells more)
 	@exec $(BIN)/python -m tests.faults --pictures $(ARGS)
 
 soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: memory, files, threads (ARGS='--minutes 5')
