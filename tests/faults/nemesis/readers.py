@@ -29,9 +29,8 @@ def _read_slowly(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     readers.start()
     time.sleep(1.0)
     during = _watch(lab)
-    if during > _most(
-        before
-    ):  # what the readers cost lasts; a moment in which the machine was slow does not come twice
+    most = before * SPREAD_RATIO_MOST + SPREAD_NOISE_SECONDS
+    if during > most:  # what the readers cost lasts; a slow moment of the machine does not come twice
         during = min(during, _watch(lab))
     grown = _memory(lab) - memory
     readers.stop()
@@ -41,15 +40,11 @@ def _read_slowly(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     lab.note("sockets_memory_grown_mib", round(grown / 2**20, 1))
     lab.note("deltas_of_the_slow", round(sum(fewer) / len(fewer)))
     lab.note("ended_by_the_server", sum(reader.ended for reader in readers.all))
-    if during > _most(before):
+    if during > most:
         lab.ledger.complain(f"the others' p99 went from {before * 1000:.0f} to {during * 1000:.0f} ms")
     if grown > MEMORY_BYTES_MOST:
         lab.ledger.complain(f"{SLOW + DEAD} slow readers cost {grown / 2**20:.0f} MiB")
     yield 0.0
-
-
-def _most(before: float) -> float:
-    return before * SPREAD_RATIO_MOST + SPREAD_NOISE_SECONDS
 
 
 def _watch(lab: Laboratory) -> float:
