@@ -9,7 +9,7 @@ from typing import Final
 from tests.faults.laboratory import BROKER_SECONDS, Fault, Laboratory, Strike
 
 FROZEN_SECONDS: Final = 20.0
-AWAY_SECONDS: Final = 60.0
+AWAY_SECONDS: Final = 120.0
 FULL_SECONDS: Final = 10.0
 _WHO: Final = {"broker": ("broker",), "cache": ("cache",), "both": ("broker", "cache")}
 _NAMES: Final = {"broker": "the broker", "cache": "the cache", "both": "broker and cache"}
