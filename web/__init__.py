@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from flask import Flask
 from flask.cli import NoAppException
 
@@ -13,12 +15,16 @@ from web.commands import install_commands
 def create_app() -> Flask:
     """The API's application with the operators' commands; what `flask --app web` finds.
 
+    `--help` tells of the commands without a stack too.
+
     Raises:
         NoAppException: the settings or the catalogue have a fault; the command line prints it as a sentence.
     """
     try:
         app = api.create_app(serving=False)
     except (SettingsInvalid, CatalogueInvalid) as error:
-        raise NoAppException(str(error)) from error
+        if "--help" not in sys.argv:
+            raise NoAppException(str(error)) from error
+        app = Flask("web")
     install_commands(app)
     return app
