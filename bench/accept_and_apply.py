@@ -86,10 +86,10 @@ def accept(url: str, updates: list[Arrival]) -> Cost:
     """A commit a group."""
     with open_connection(url) as connection:
         connection.autocommit = True
-        inbox.accept(connection.cursor(), [])  # prepared now
+        inbox.accept(connection, [])  # prepared now
         with measured(connection, len(updates)) as cost:
             for at in range(0, len(updates), GROUP_ROWS):
-                inbox.accept(connection.cursor(), updates[at : at + GROUP_ROWS])
+                inbox.accept(connection, updates[at : at + GROUP_ROWS])
     return cost
 
 

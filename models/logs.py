@@ -22,6 +22,8 @@ _QUIET: Final = {
 }
 
 
+#: Of the fields' names, as ecs-logging writes them.
+ECS_VERSION: Final = "1.6.0"
 #: Keys that the formatter or another processor gives a place of their own.
 _PLACED: Final = ("event", "exception", "exc_info")
 

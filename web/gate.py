@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from structlog.contextvars import clear_contextvars
 
 from models.errors import Overloaded
 from web import metrics
-from web.cors import origin_headers
-from web.problems import STATUS_OF, problem_body
+from web.problems import problem_answer
 from web.requests import request_id_of
 
 if TYPE_CHECKING:
@@ -42,15 +40,15 @@ class Lane:
 
     def __init__(self, name: str, most: int) -> None:
         self.name = name
-        self._slots = threading.BoundedSemaphore(most)
+        self._most = most
         self._lock = threading.Lock()
         self.inside = 0
 
     def enter(self) -> bool:
         """Take a slot; False at once when there is none."""
-        if not self._slots.acquire(blocking=False):
-            return False
         with self._lock:
+            if self.inside >= self._most:
+                return False
             self.inside += 1
         return True
 
@@ -58,7 +56,6 @@ class Lane:
         """Give the slot back."""
         with self._lock:
             self.inside -= 1
-        self._slots.release()
 
 
 class Gate:
@@ -99,22 +96,11 @@ class Gate:
 
     def _refuse(self, lane: Lane, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
-        request_id = request_id_of(environ)
-        body = problem_body(error.code, error.detail, request_id)
         metrics.REFUSED.labels(error.code).inc()
         self._log.add(lane.name)
-        headers = [
-            ("Content-Type", "application/problem+json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("Retry-After", str(RETRY_AFTER_SECONDS)),
-            ("X-Request-ID", request_id),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Vary", "Origin"),
-            *origin_headers(environ.get("HTTP_ORIGIN"), self._allowed),
-        ]
-        start_response(f"{STATUS_OF[error.code]} SERVICE UNAVAILABLE", headers)
-        return [body] if environ["REQUEST_METHOD"] != "HEAD" else []
+        request_id = request_id_of(environ)
+        answer = problem_answer(error.code, error.detail, request_id, error=error)
+        return answer.send(environ, start_response, request_id, self._allowed)
 
 
 class _Tally:
@@ -133,5 +119,4 @@ class _Tally:
             if now - self._said_at < LOG_EVERY_SECONDS:
                 return
             refused, self._refused, self._said_at = self._refused, 0, now
-        clear_contextvars()  # of the request that this thread served before
         log.warning("requests refused", **{"event.action": "admit"}, code="overloaded", lane=lane, refused=refused)

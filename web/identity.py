@@ -135,6 +135,13 @@ class Identity:
         self._revocations.refuse_if_revoked(claims)
         return claims
 
+    def remembered(self, token: str) -> Claims | None:
+        """Who a token stands for that was verified before and holds now; None leaves it to `verify` to say why not."""
+        claims = self._remembered.get(token)
+        if claims is None or claims.expires_at + LEEWAY_SECONDS <= time.time():
+            return None
+        return claims if self._revocations.lets_pass(claims) else None
+
     def _verify_anew(self, token: str) -> Claims:
         if len(token) > TOKEN_BYTES_MOST or not _SPELLING.match(token) or not _spelled_one_way(token):
             raise TokenInvalid

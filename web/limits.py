@@ -1,26 +1,28 @@
 """Rate limits: flask-limiter's storage and strategies, asked at the place in the order of checks where each belongs.
 
-With Redis away, each process counts by itself in memory: a limit then holds per process, never not at all, and
-Redis is asked again after a pause.
+Most requests are let in on credit (`credit.py`) without a round trip. With Redis away, each process counts by itself
+in memory: a limit then holds per process, never not at all, and Redis is asked again after a pause.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from typing import Final, cast
 
+import redis
 import structlog
 from flask import Flask
 from flask_limiter import Limiter
-from limits import RateLimitItem, parse_many
+from limits import parse_many
 from limits.errors import StorageError
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from redis import RedisError
 
 from models.errors import RateLimited
 from models.settings import Settings
+from web.credit import Credit, Limit
 
 #: A limit is not worth waiting for: past this the process counts by itself.
 STORAGE_TIMEOUT_SECONDS: Final = 0.3
@@ -32,7 +34,7 @@ log = structlog.get_logger(__name__)
 class Limits:
     """Spends one of a caller's allowance, or refuses."""
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(self, app: Flask, settings: Settings, client: redis.Redis) -> None:
         timeouts = {"socket_timeout": STORAGE_TIMEOUT_SECONDS}
         if not settings.redis_url.startswith("unix"):
             timeouts["socket_connect_timeout"] = STORAGE_TIMEOUT_SECONDS
@@ -46,37 +48,57 @@ class Limits:
         # Announced before it is set up, so that it adds no hooks: limits are asked below, in the contract's order.
         app.extensions.setdefault("limiter", set()).add(self._limiter)
         self._limiter.init_app(app)
+        self._credit = Credit(cast(RedisStorage, self._limiter.storage), client)
         self._local: RateLimiter = FixedWindowRateLimiter(MemoryStorage())
         self._redis_rests_until = float("-inf")
         self._lock = threading.Lock()
-        self._address = parse_many(settings.limit_address)
-        self._user = parse_many(settings.limit_user)
-        self._registration = parse_many(settings.limit_registration)
+        self._address = _limits(settings.limit_address, "address")
+        self._user = _limits(settings.limit_user, "user")
+        self._registration = _limits(settings.limit_registration, "registration")
 
     def address(self, address: str) -> None:
         """Count a write against the caller's address. Raises RateLimited."""
-        self._spend(self._address, "address", address)
+        self._spend(self._address, address)
 
     def user(self, user_id: str) -> None:
         """Count a write against the player. Raises RateLimited."""
-        self._spend(self._user, "user", user_id)
+        self._spend(self._user, user_id)
 
     def registration(self, address: str) -> None:
         """Count a registration against the caller's address. Raises RateLimited."""
-        self._spend(self._registration, "registration", address)
+        self._spend(self._registration, address)
 
-    def _spend(self, items: list[RateLimitItem], kind: str, key: str) -> None:
-        for item in items:
-            strategy = self._strategy()
+    def start(self) -> None:
+        """Begin to give credit."""
+        self._credit.start()
+
+    def close(self) -> None:
+        """Report what was let in on credit."""
+        self._credit.close()
+
+    def write(self, address: str, user_id: str) -> None:
+        """Count a player's write against both. Raises RateLimited."""
+        windows = [(limit, address) for limit in self._address]
+        windows += [(limit, user_id) for limit in self._user]
+        if not self._credit.spend(windows):
+            self._spend(self._address, address)
+            self._spend(self._user, user_id)
+
+    def _spend(self, limits: tuple[Limit, ...], caller: str) -> None:
+        if self._credit.spend([(limit, caller) for limit in limits]):
+            return
+        for limit in limits:
+            item, kind, strategy = limit.item, limit.kind, self._strategy()
             try:
-                if strategy.hit(item, kind, key):
+                if strategy.hit(item, kind, caller):
+                    self._credit.has_room((limit, caller))
                     continue
-                reset_at = strategy.get_window_stats(item, kind, key).reset_time
+                reset_at = strategy.get_window_stats(item, kind, caller).reset_time
             except (RedisError, StorageError) as error:
                 self._rest(error)
-                if self._local.hit(item, kind, key):
+                if self._local.hit(item, kind, caller):
                     continue
-                reset_at = self._local.get_window_stats(item, kind, key).reset_time
+                reset_at = self._local.get_window_stats(item, kind, caller).reset_time
             raise RateLimited(retry_after_seconds=max(1, round(reset_at - time.time() + 0.5)), limit=item.amount)
 
     def _strategy(self) -> RateLimiter:
@@ -91,3 +113,7 @@ class Limits:
 def _storage_uri(redis_url: str) -> str:
     """The `limits` package's spelling of a Redis URL."""
     return "redis+" + redis_url if redis_url.startswith("unix://") else redis_url
+
+
+def _limits(text: str, kind: str) -> tuple[Limit, ...]:
+    return tuple(Limit(item, kind) for item in parse_many(text))

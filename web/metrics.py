@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_flask_exporter import PrometheusMetrics
@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.pipeline import history_months, inbox
+from models.pipeline.accept import Receipt
 from models.stores import Stores
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -20,6 +21,8 @@ SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0
 ACCEPTED = Counter("scoreboard_updates_accepted_total", "Updates committed to the inbox.", ["way"])
 REPLAYED = Counter("scoreboard_updates_replayed_total", "Repeats answered with the first answer.", ["way"])
 REFUSED = Counter("scoreboard_refused_total", "Requests refused, by the code of the answer.", ["code"])
+_ACCEPTED_BY: Final = {way: ACCEPTED.labels(way) for way in ("single", "batch", "socket")}
+_REPLAYED_BY: Final = {way: REPLAYED.labels(way) for way in ("single", "batch", "socket")}
 GROUP_ROWS = Histogram(
     "scoreboard_accept_group_rows", "Updates that shared one commit.", buckets=(1, 2, 4, 8, 16, 32, 100, 500, 1000)
 )
@@ -53,20 +56,42 @@ def observe_stores(stores: Stores) -> None:
     stores.ranking.on_rebuilt = rebuilt
 
 
-def install_request_metrics(app: Flask) -> CollectorRegistry:
-    """Count and time requests by route, with prometheus-flask-exporter; returns the registry they are in."""
-    registry = CollectorRegistry()
-    PrometheusMetrics(app, path=None, registry=registry, group_by="url_rule", buckets=SECONDS)
+def count_receipt(receipt: Receipt, way: str) -> None:
+    """Count an acceptance, or a repeat of one."""
+    (_REPLAYED_BY if receipt.replayed else _ACCEPTED_BY)[way].inc()
 
-    @app.after_request
-    def _count_refusals(response):  # type: ignore[no-untyped-def]
-        if code := g.get("problem_code"):
+
+class Requests:
+    """Counts and times requests by route with prometheus-flask-exporter, and those that never came to Flask."""
+
+    def __init__(self, app: Flask) -> None:
+        self.registry = CollectorRegistry()
+        PrometheusMetrics(app, path=None, registry=self.registry, group_by="url_rule", buckets=SECONDS)
+        collectors = self.registry._names_to_collectors  # noqa: SLF001 - the exporter keeps them to itself
+        self._seconds = cast(Histogram, collectors["flask_http_request_duration_seconds"])
+        self._total = cast(Counter, collectors["flask_http_request_total"])
+        self._children: dict[tuple[str, int, str], tuple[Histogram, Counter]] = {}
+        app.after_request(_count_answer)
+
+    def count(self, method: str, status: int, rule: str, nanoseconds: int, code: str | None) -> None:
+        """Count a request that was answered without Flask, as Flask's hooks do."""
+        seconds, total = self._children.get((method, status, rule)) or self._child(method, status, rule)
+        seconds.observe(nanoseconds / 1e9)
+        total.inc()
+        if code is not None:
             REFUSED.labels(code).inc()
-        if request.path.startswith("/api/v1/leaderboards") and response.status_code in (200, 304):
-            READS.labels("not_modified" if response.status_code == 304 else "page").inc()
-        return response
 
-    return registry
+    def _child(self, method: str, status: int, rule: str) -> tuple[Histogram, Counter]:
+        child = self._seconds.labels(method, str(status), rule), self._total.labels(method, str(status))
+        return self._children.setdefault((method, status, rule), child)
+
+
+def _count_answer(response: Response) -> Response:
+    if code := g.get("problem_code"):
+        REFUSED.labels(code).inc()
+    if request.path.startswith("/api/v1/leaderboards") and response.status_code in (200, 304):
+        READS.labels("not_modified" if response.status_code == 304 else "page").inc()
+    return response
 
 
 def exposition(stores: Stores, requests: CollectorRegistry) -> bytes:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from models import errors
 from models.errors import RateLimited, ScoreboardError
 from models.storage.database import AWAY
+from web.wsgi import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -58,27 +59,31 @@ _RETRY_AFTER_SECONDS: Final = 1
 
 
 def problem(code: str, detail: str, *, error: ScoreboardError | None = None) -> Response:
-    """The answer for a cause; `error` adds field errors, Retry-After and limits."""
-    status = STATUS_OF[code]
-    body = problem_body(code, detail, g.get("request_id", ""), error=error)
-    response = Response(body, status, content_type="application/problem+json")
-    response.headers["Cache-Control"] = "no-store"
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    retry_after = error.retry_after_seconds if error is not None else None
-    if status in (429, 503):
-        response.headers["Retry-After"] = str(retry_after or _RETRY_AFTER_SECONDS)
-    if isinstance(error, RateLimited):
-        response.headers["RateLimit-Limit"] = str(error.limit)
-        response.headers["RateLimit-Remaining"] = str(error.remaining)
-        response.headers["RateLimit-Reset"] = str(retry_after or _RETRY_AFTER_SECONDS)
+    """Flask's answer for a cause; `error` adds field errors, Retry-After and limits."""
+    told = problem_answer(code, detail, g.get("request_id", ""), error=error)
     g.problem_code = code
-    return response
+    return Response(told.body, told.status, told.headers)
 
 
-def problem_body(code: str, detail: str, request_id: str, *, error: ScoreboardError | None = None) -> bytes:
-    """The document alone, for who answers without Flask."""
+def problem_answer(code: str, detail: str, request_id: str, *, error: ScoreboardError | None = None) -> Answer:
+    """The same for who answers without Flask."""
     status = STATUS_OF[code]
+    headers = [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
+    retry_after = str((error.retry_after_seconds if error is not None else None) or _RETRY_AFTER_SECONDS)
+    if status == 401:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    if status in (429, 503):
+        headers.append(("Retry-After", retry_after))
+    if isinstance(error, RateLimited):
+        headers += [
+            ("RateLimit-Limit", str(error.limit)),
+            ("RateLimit-Remaining", str(error.remaining)),
+            ("RateLimit-Reset", retry_after),
+        ]
+    return Answer(status, headers, _document(code, status, detail, request_id, error), code)
+
+
+def _document(code: str, status: int, detail: str, request_id: str, error: ScoreboardError | None) -> bytes:
     body: dict[str, Any] = {
         "type": f"/docs/problems#{code}",
         "title": HTTPStatus(status).phrase,

@@ -8,16 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from models import deadlines
+from web.request_log import RequestLog, Served
 
 _SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
-_QUIET: Final = ("/healthz", "/readyz", "/metrics")
-
-log = structlog.get_logger(__name__)
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:
@@ -26,7 +23,7 @@ def request_id_of(environ: Mapping[str, Any]) -> str:
     return given if _SANE.match(given) else uuid4().hex
 
 
-def install_request_ids(app: Flask) -> None:
+def install_requests(app: Flask, request_log: RequestLog) -> None:
     """Take the caller's X-Request-ID if it is sane, else make one; answer with it and log by it."""
 
     @app.before_request
@@ -34,27 +31,27 @@ def install_request_ids(app: Flask) -> None:
         g.request_id = request_id_of(request.environ)
         g.started = time.monotonic_ns()
         deadlines.begin(deadlines.REQUEST_SECONDS)
-        clear_contextvars()
         bind_contextvars(**{"http.request.id": g.request_id})
 
     @app.after_request
     def _end(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        level = log.debug if request.path in _QUIET else log.info
-        level(
-            "request",
-            **{
-                "event.action": "request",
-                "event.duration": time.monotonic_ns() - g.started,
-                "http.request.method": request.method,
-                "http.response.status_code": response.status_code,
-                "url.path": request.path,
-            },
-            code=g.get("problem_code"),
+        nanoseconds = time.monotonic_ns() - g.started
+        request_log.note(
+            Served(
+                time.time(),
+                nanoseconds,
+                g.request_id,
+                request.method,
+                request.path,
+                response.status_code,
+                g.get("problem_code"),
+            )
         )
         return response
 
     @app.teardown_request
     def _answered(_error: BaseException | None) -> None:
         deadlines.end()
+        clear_contextvars()  # what this thread says next belongs to another request

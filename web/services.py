@@ -35,6 +35,7 @@ class Services:
     def close(self) -> None:
         """Close all of them."""
         self.wakeup.close()
+        self.limits.close()
         self.stores.close()
 
 

@@ -41,6 +41,8 @@ class Wakeup:
 
     def wake(self, shard: int) -> None:
         """See that somebody drains the shard soon. Never blocks, never raises."""
+        if shard in self._shards:  # it is about to be sent, after this update's commit
+            return
         with self._arrived:
             self._shards.add(shard)
             if self._thread is None:

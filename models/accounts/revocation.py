@@ -78,6 +78,16 @@ class Revocations:
         if user_id in self._blocked:
             raise UserBlocked
 
+    def lets_pass(self, claims: Claims) -> bool:
+        """Whether the replica is fresh and has nothing against this token or its player; waits for nothing."""
+        tokens = self._tokens
+        return (
+            time.monotonic() - self._read_at <= BELIEVED_SECONDS
+            and claims.jti not in tokens
+            and claims.family not in tokens
+            and claims.subject not in self._blocked
+        )
+
     def renew(self) -> None:
         """Read what changed from Postgres at once, as after a revocation of our own."""
         with self._reading:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -86,8 +87,15 @@ class Acceptor:
         """Check a player's signed update and commit it; returns after the commit.
 
         Raises:
-            TimestampOutOfWindow, SignatureInvalid, ActionUnknown, ValidationFailed, NonceReused, ActionIdConflict,
-            RateLimited (a cool-down is running), Overloaded, QueueUnavailable: nothing was accepted.
+            What `admit` and `commit` raise: nothing was accepted.
+        """
+        return self.commit(self.admit(user_id, update, address=address, request_id=request_id))
+
+    def admit(self, user_id: str, update: SignedUpdate, *, address: str | None, request_id: str) -> Arrival:
+        """Check a player's signed update without a trace.
+
+        Raises:
+            TimestampOutOfWindow, SignatureInvalid, ActionUnknown, ValidationFailed, Overloaded, QueueUnavailable.
             TokenInvalid: the token names a player who does not exist.
         """
         if not signing.within_window(update.timestamp, int(time.time() * 1000)):
@@ -105,7 +113,7 @@ class Acceptor:
         if not signing.matches(key, message, update.signature):
             raise SignatureInvalid
         self._pressure.refuse_if_high()
-        arrival = Arrival(
+        return Arrival(
             user_id=user_id,
             action_id=update.action_id,
             action=update.action,
@@ -117,6 +125,14 @@ class Acceptor:
             shard=shard_of(user_id, self._shards),
             cooldown_seconds=action.cooldown_seconds,
         )
+
+    def commit(self, arrival: Arrival) -> Receipt:
+        """Commit an admitted update with all that arrive meanwhile; returns after the commit (I1).
+
+        Raises:
+            NonceReused, ActionIdConflict, RateLimited (a cool-down is running), Overloaded, QueueUnavailable: nothing
+            was accepted, or for the last: it is not known whether.
+        """
         verdict = self._commits.submit((arrival,))[0]
         if isinstance(verdict, ScoreboardError):
             raise verdict
@@ -207,14 +223,16 @@ class Acceptor:
             fresh.setdefault(arrival.key, arrival)  # the first of equal ones goes in; the order stays
         waits: dict[Key, float] = {}
         with self._connection.cursor() as cursor:
-            if any(arrival.cooldown_seconds for arrival in fresh.values()):
+            if any(arrival.cooldown_seconds for arrival in arrivals):
                 with self._connection.transaction():
                     waits, started = _pace(cursor, fresh)
-                    new = inbox.accept(cursor, [a for key, a in fresh.items() if key not in waits])
+                    new = inbox.accept(self._connection, [a for key, a in fresh.items() if key not in waits])
                     # Refused after all, for its nonce: then it must not cost the player the cool-down either (I9).
                     inbox.stop_cooldowns(cursor, [arrival for arrival in started if arrival.key not in new])
             else:
-                new = inbox.accept(cursor, list(fresh.values()))
+                new = inbox.accept(self._connection, list(fresh.values()))
+                if len(new) == len(arrivals):  # as nearly always
+                    return [Receipt(arrival.action_id, False, arrival.shard) for arrival in arrivals]
             verdicts: list[Verdict | None] = []
             for arrival in arrivals:
                 is_new = arrival.key in new and fresh[arrival.key] is arrival
@@ -228,6 +246,7 @@ class Acceptor:
         return [verdict for verdict in verdicts if verdict is not None]
 
 
+@lru_cache(maxsize=4096)
 def storable_address(address: str | None) -> str | None:
     """The caller's address if Postgres can keep it: what a proxy made up must not refuse a whole group."""
     try:

@@ -32,7 +32,7 @@ Verdict = TypeVar("Verdict")
 class _Ticket(Generic[Item, Verdict]):
     """One caller's items and what became of them."""
 
-    __slots__ = ("answer_by", "error", "items", "leads", "verdicts", "woken")
+    __slots__ = ("_bell", "answer_by", "error", "items", "leads", "verdicts")
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
@@ -40,7 +40,24 @@ class _Ticket(Generic[Item, Verdict]):
         self.error: Exception | None = None
         self.leads = False
         self.answer_by = min(time.monotonic() + DEADLINE_SECONDS, deadlines.answer_by())
-        self.woken = threading.Event()
+        #: A bare lock that is held until the ticket is woken: a quarter of what an Event costs, at each update.
+        self._bell: threading.Lock | None = None
+
+    def follow(self) -> None:
+        """Get ready to be woken; before any other thread sees the ticket."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it was woken within that time; its own thread alone waits."""
+        bell = self._bell
+        return bell is None or bell.acquire(timeout=seconds)
+
+    def wake(self) -> None:
+        """Let its thread go on; a leader was never asleep. Only by who leads, so never twice at once."""
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            bell.release()
 
 
 class GroupCommit(Generic[Item, Verdict]):
@@ -69,10 +86,12 @@ class GroupCommit(Generic[Item, Verdict]):
         with self._lock:
             if self._waiting_items + len(items) > WAITING_MOST:
                 raise Overloaded(retry_after_seconds=1)
+            if self._led:
+                ticket.follow()
+            else:
+                self._led = ticket.leads = True
             self._waiting.append(ticket)
             self._waiting_items += len(items)
-            if not self._led:
-                self._led = ticket.leads = True
         if not ticket.leads:
             self._await(ticket)
         if ticket.leads:
@@ -86,8 +105,8 @@ class GroupCommit(Generic[Item, Verdict]):
     def _await(self, ticket: _Ticket[Item, Verdict]) -> None:
         try:
             patience = max(0.0, ticket.answer_by - MARGIN_SECONDS - time.monotonic())
-            if not ticket.woken.wait(patience) and not self._give_up(ticket):
-                ticket.woken.wait(max(0.0, ticket.answer_by - time.monotonic()))  # its write has begun
+            if not ticket.wait(patience) and not self._give_up(ticket):
+                ticket.wait(max(0.0, ticket.answer_by - time.monotonic()))  # its write has begun
         except BaseException:  # interrupted, or its greenlet was killed: it will not lead any more
             self._give_up(ticket)
             self._decline_lead(ticket)
@@ -130,7 +149,7 @@ class GroupCommit(Generic[Item, Verdict]):
         finally:
             self._pass_on()
             for ticket in group:
-                ticket.woken.set()
+                ticket.wake()
 
     def _write_group(self, group: list[_Ticket[Item, Verdict]]) -> list[Verdict]:
         soonest = min(ticket.answer_by for ticket in group)
@@ -146,7 +165,7 @@ class GroupCommit(Generic[Item, Verdict]):
                 ticket = self._waiting.popleft()
                 self._waiting_items -= len(ticket.items)
                 if ticket.answer_by <= soonest:
-                    ticket.woken.set()
+                    ticket.wake()
                 else:
                     size += len(ticket.items)
                     group.append(ticket)
@@ -156,6 +175,6 @@ class GroupCommit(Generic[Item, Verdict]):
         with self._lock:
             if self._waiting:
                 self._waiting[0].leads = True
-                self._waiting[0].woken.set()
+                self._waiting[0].wake()
             else:
                 self._led = False

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import psycopg
 from sqlalchemy import Connection, text
 
 from models.accounts.signing import NONCE_SECONDS, SIGN_IN_KEY_PREFIX
+from models.storage.database import BoundedConnection
+from models.storage.prepared import Prepared, bytes_array, integer_array, text_array
 
 _SQL: Final = Path(__file__).parent / "sql"
-_ACCEPT: Final = (_SQL / "accept.sql").read_text("utf-8").encode()
+_ACCEPT: Final = Prepared("accept", (_SQL / "accept.sql").read_text("utf-8"))
 _KNOWN_KEYS: Final = (_SQL / "known_keys.sql").read_text("utf-8").encode()
 _PACE: Final = (_SQL / "pace.sql").read_text("utf-8").encode()
 _FORGET_NONCES: Final = (_SQL / "forget_nonces.sql").read_text("utf-8")
@@ -21,8 +23,7 @@ _FORGET_NONCES: Final = (_SQL / "forget_nonces.sql").read_text("utf-8")
 Key = tuple[str, str]  # user_id, action_id
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """An update on its way into the inbox; nonce and signature are None when a game server vouches for it."""
 
     user_id: str
@@ -58,23 +59,23 @@ def shard_of(user_id: str, shards: int) -> int:
     return int(user_id[:8], 16) % shards
 
 
-def accept(cursor: psycopg.Cursor[Any], arrivals: Sequence[Arrival]) -> set[Key]:
+def accept(connection: BoundedConnection[Any], arrivals: Sequence[Arrival]) -> set[Key]:
     """Insert what is new, decided by the unique constraints; returns the keys that were. Keys must be distinct."""
-    cursor.execute(
-        _ACCEPT,
-        {
-            "user_ids": [a.user_id for a in arrivals],
-            "action_ids": [a.action_id for a in arrivals],
-            "actions": [a.action for a in arrivals],
-            "values": [a.value for a in arrivals],
-            "nonces": [a.nonce for a in arrivals],
-            "signatures": [a.signature for a in arrivals],
-            "addresses": [a.address for a in arrivals],
-            "request_ids": [a.request_id for a in arrivals],
-            "shards": [a.shard for a in arrivals],
-        },
+    rows = _ACCEPT.execute(
+        connection,
+        (
+            text_array([a.user_id for a in arrivals]),
+            text_array([a.action_id for a in arrivals]),
+            text_array([a.action for a in arrivals]),
+            integer_array([a.value for a in arrivals]),
+            text_array([a.nonce for a in arrivals]),
+            bytes_array([a.signature for a in arrivals]),
+            text_array([a.address for a in arrivals]),
+            text_array([a.request_id for a in arrivals]),
+            integer_array([a.shard for a in arrivals]),
+        ),
     )
-    return set(cursor.fetchall())
+    return cast(set[Key], set(rows))
 
 
 def known_keys(cursor: psycopg.Cursor[Any], arrivals: Sequence[Arrival]) -> list[KnownKey]:

@@ -57,6 +57,11 @@ class BoundedConnection(psycopg.Connection[Row]):
     #: deadline of the request it works for.
     answer_by = math.inf
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: Names of the statements that this connection's server process knows (`prepared.py`).
+        self.prepared: set[bytes] = set()
+
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """psycopg's one place to wait; a statement that was not answered leaves the connection closed.
 

@@ -355,10 +355,10 @@ class TestConnectionsThatDie:
         original = accept.inbox.accept
         broken = iter([True])
 
-        def commit_and_break(cursor: psycopg.Cursor[object], arrivals: object) -> set[tuple[str, str]]:
-            new = original(cursor, arrivals)
+        def commit_and_break(connection: psycopg.Connection[object], arrivals: object) -> set[tuple[str, str]]:
+            new = original(connection, arrivals)
             if next(broken, False):
-                cursor.connection.close()
+                connection.close()
                 raise psycopg.OperationalError("the server closed the connection unexpectedly")
             return new
 
@@ -370,7 +370,7 @@ class TestConnectionsThatDie:
     def test_what_cannot_be_written_is_not_called_accepted_and_can_be_sent_again(
         self, stores, player, query, monkeypatch
     ) -> None:
-        def fail(cursor: object, arrivals: object) -> set[tuple[str, str]]:
+        def fail(connection: object, arrivals: object) -> set[tuple[str, str]]:
             raise psycopg.OperationalError("no")
 
         with monkeypatch.context() as broken:

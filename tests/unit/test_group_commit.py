@@ -292,18 +292,15 @@ def test_who_is_interrupted_while_waiting_does_not_take_the_lead_along(
     """A greenlet that is killed, or a main thread on Ctrl-C."""
     original = group_commit._Ticket
 
-    class Interrupted(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
+    class Interrupted(original[int, str]):  # type: ignore[valid-type, misc]
+        def wait(self, seconds: float) -> bool:
             store.held = False
             store.go_on.release()
             assert super().wait(5)
             raise KeyboardInterrupt
 
     def ticket(items: Sequence[int]) -> object:
-        made = original(items)
-        if list(items) == [1]:
-            made.woken = Interrupted()
-        return made
+        return Interrupted(items) if list(items) == [1] else original(items)
 
     leader = Caller(commits, [0])
     assert store.begun.acquire(timeout=5)

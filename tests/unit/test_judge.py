@@ -49,7 +49,7 @@ def test_another_players_ids_and_nonces_do_not_matter(other: KnownKey) -> None:
 
 
 def test_updates_without_a_nonce_do_not_share_it() -> None:
-    arrival = replace(ARRIVAL, nonce=None)
+    arrival = ARRIVAL._replace(nonce=None)
     known = [replace(SAME, nonce=None), replace(SAME, action_id="a-0", nonce=None)]
     assert judge(arrival, known, {}) == Receipt("a-1", replayed=True, shard=3)
 

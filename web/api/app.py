@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -14,6 +15,7 @@ from models.stores import open_stores
 from web import metrics
 from web.api import auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
+from web.api.early.middleware import Early
 from web.cors import install_cors
 from web.gate import EXTENSION as GATE
 from web.gate import Gate
@@ -21,9 +23,13 @@ from web.identity import Identity
 from web.limits import Limits
 from web.pages.blueprint import blueprint as pages
 from web.problems import install_problems
-from web.requests import install_request_ids
+from web.request_log import RequestLog
+from web.requests import install_requests
 from web.services import EXTENSION, Services
 from web.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 
 def create_app(settings: Settings | None = None, *, serving: bool = True) -> Flask:
@@ -44,29 +50,33 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         SOCKETS_URL=settings.sockets_url,
         PLAY=settings.development and settings.registration_open,
     )
-    if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     stores = open_stores(settings)
     metrics.observe_stores(stores)
-    install_request_ids(app)
+    request_log = RequestLog("scoreboard-web", settings.log_level)
+    install_requests(app, request_log)
     install_cors(app, settings.allowed_origins)
-    app.extensions[operations.REQUESTS_REGISTRY] = metrics.install_request_metrics(app)
+    requests = metrics.Requests(app)
+    app.extensions[operations.REQUESTS_REGISTRY] = requests.registry
     install_problems(app)
     app.extensions[EXTENSION] = here = Services(
         settings=settings,
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
-        limits=Limits(app, settings),
+        limits=Limits(app, settings, stores.redis),
         wakeup=Wakeup(settings, stores.redis),
     )
-    app.wsgi_app = gate = Gate(app.wsgi_app, settings.allowed_origins)  # type: ignore[method-assign]
+    wsgi: WSGIApplication = Early(app.wsgi_app, here, requests, request_log)
+    if hops := settings.trusted_proxies:
+        wsgi = ProxyFix(wsgi, x_for=hops, x_proto=hops)
+    app.wsgi_app = gate = Gate(wsgi, settings.allowed_origins)  # type: ignore[method-assign]
     app.extensions[GATE] = gate
     for blueprint in (users.blueprint, auth.blueprint, scores.blueprint, leaderboards.blueprint, operations.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(pages)
     stores.revocations.start()
+    here.limits.start()
     if serving:
         threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()
+    atexit.register(request_log.close)
     atexit.register(here.close)
     return app

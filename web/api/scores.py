@@ -55,7 +55,7 @@ def update() -> Response:
     here, user_id = services(), access.player_id()
     signed = parse_update(json_body())
     receipt = here.stores.acceptor.accept(user_id, signed, address=access.address(), request_id=g.request_id)
-    _count(receipt, "single")
+    metrics.count_receipt(receipt, "single")
     if not receipt.replayed:
         here.wakeup.wake(receipt.shard)
     seconds = waiting.wanted_seconds(request.headers.get("Prefer"))
@@ -208,14 +208,10 @@ def _status_url(action_id: str) -> str:
     return url_for("scores.update_state", action_id=action_id)
 
 
-def _count(receipt: Receipt, way: str) -> None:
-    (metrics.REPLAYED if receipt.replayed else metrics.ACCEPTED).labels(way).inc()
-
-
 def _item_state(sent: ServerUpdate, verdict: Verdict) -> schemas.BatchItemState:
     if isinstance(verdict, ScoreboardError):
         return _refused(sent.action_id, verdict)
-    _count(verdict, "batch")
+    metrics.count_receipt(verdict, "batch")
     return schemas.BatchItemState(sent.action_id, "queued")
 
 

@@ -14,7 +14,7 @@ from models.pipeline import ledger
 from models.pipeline.updates import SignedUpdate
 from models.storage.database import AWAY
 from web.live.messages import Result
-from web.metrics import ACCEPTED, REPLAYED, observe_stores
+from web.metrics import count_receipt, observe_stores
 from web.services import Services
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class Admission:
                 claims.subject, update, address=address, request_id=str(uuid4())
             )
         self._services.wakeup.wake(receipt.shard)
-        (REPLAYED if receipt.replayed else ACCEPTED).labels("socket").inc()
+        count_receipt(receipt, "socket")
         return receipt.replayed
 
     def outcome(self, claims: Claims, action_id: str) -> list[Result]:

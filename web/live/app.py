@@ -19,7 +19,8 @@ from web.limits import Limits
 from web.live.handshake import SERVER_OPTIONS, install_handshake, take_descriptor
 from web.live.live import Live
 from web.problems import install_problems
-from web.requests import install_request_ids
+from web.request_log import RequestLog
+from web.requests import install_requests
 from web.services import Services
 from web.wakeup import Wakeup
 
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     live = Live(_open(app, settings))
     app.extensions[EXTENSION] = live
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
-    install_request_ids(app)
+    install_requests(app, RequestLog("scoreboard-sockets", settings.log_level))
     install_problems(app)
     install_handshake(app, settings.allowed_origins, live.roster)
     _install_routes(app, live)
@@ -55,7 +56,7 @@ def _open(app: Flask, settings: Settings) -> Services:
         settings=settings,
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
-        limits=Limits(app, settings),
+        limits=Limits(app, settings, stores.redis),
         wakeup=Wakeup(settings, stores.redis),
     )
 

@@ -72,6 +72,7 @@ class Live:
     def start(self) -> None:
         """Begin; in the process and the event loop that will serve."""
         self._services.stores.revocations.start()
+        self._services.limits.start()
         self._greenlets = [
             gevent.spawn(self.feed.run),
             gevent.spawn(_every, POLL_SECONDS, self._poll),

@@ -1,12 +1,12 @@
 -- Accepts a group of updates in one statement: those whose action_id and nonce are new become inbox rows (I1, I2).
 -- The unique constraints of inbox_keys decide, whatever the process; keys are taken in one order, so that two groups
--- cannot wait for each other. Returns (user_id, action_id) of those that are new.
+-- cannot wait for each other. $1 to $9 are the columns, in the order of `t`. Returns (user_id, action_id) of those that are new.
 WITH incoming AS (
     SELECT *
     FROM unnest(
-        %(user_ids)s::uuid[], %(action_ids)s::text[], %(actions)s::text[], %(values)s::bigint[],
-        %(nonces)s::text[], %(signatures)s::bytea[], %(addresses)s::inet[], %(request_ids)s::text[],
-        %(shards)s::smallint[]
+        $1::uuid[], $2::text[], $3::text[], $4::bigint[],
+        $5::text[], $6::bytea[], $7::inet[], $8::text[],
+        $9::smallint[]
     ) WITH ORDINALITY
         AS t (user_id, action_id, action, value, nonce, signature, ip_address, request_id, shard, arrival)
 ),
