@@ -1,9 +1,9 @@
 """What a process lets in on credit: a small part of each limit, counted here first and in Redis a moment later.
 
 A round trip a request for an exact limit costs more than the rest of the request. Instead each process may let in
-so many that all processes' together are 5 % of the limit, and reports them ten times a second in one round trip for
-all callers. Who needs more than that in a tenth of a second is counted in Redis before going on, as ever. So a limit
-is overrun by those 5 % at most, whatever the processes and servers, and never refuses anybody too early.
+so many that all processes' together are 5 % of the limit, and reports them twenty times a second in one round trip
+for all callers. Who needs more than that in between is counted in Redis before going on, as ever. So a limit is
+overrun by those 5 % at most, whatever the processes and servers, and never refuses anybody too early.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from limits.storage import RedisStorage
 
 #: How far a limit may be overrun.
 SHARE: Final = 0.05
-REPORT_SECONDS: Final = 0.1
-#: Who has nothing to report says at least so often that it is there.
+REPORT_SECONDS: Final = 0.05
+#: Who has nothing to report says at least so often that it is there, for as long as it is asked for credit.
 PRESENCE_SECONDS: Final = 1.0
+ASKED_SECONDS: Final = 10.0
 #: A process that has said nothing for so long counts no more.
 ABSENT_SECONDS: Final = 3.0
-#: A new process gives no credit until all others have heard of it.
+#: A process that is new, or was not asked for long, gives no credit until all others have heard of it.
 JOINING_SECONDS: Final = 2 * PRESENCE_SECONDS
 #: Without a report for so long, by Redis or by us, there is no credit.
 CONFIRMED_SECONDS: Final = 1.5
@@ -66,6 +67,7 @@ class Credit:
         self._full: dict[Window, float] = {}  # until when at most, by the monotonic clock
         self._processes = 0
         self._joined_at = float("inf")
+        self._asked_at = float("-inf")
         self._confirmed_at = float("-inf")
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,7 +86,7 @@ class Credit:
 
     def spend(self, windows: Sequence[Window]) -> bool:
         """Let one in at all of these windows; False, and nothing spent, when one of them has no credit left."""
-        now = time.monotonic()
+        self._asked_at = now = time.monotonic()
         if now - self._confirmed_at > CONFIRMED_SECONDS or now - self._joined_at < JOINING_SECONDS:
             return False
         unreported, full, processes = self._unreported, self._full, self._processes
@@ -145,12 +147,15 @@ class Credit:
     def _run(self) -> None:
         reported_at = float("-inf")
         while not self._stopping.is_set():
-            if self._unreported or time.monotonic() - reported_at >= PRESENCE_SECONDS:
+            now = time.monotonic()
+            if now - self._asked_at > ASKED_SECONDS:
+                self._joined_at = float("inf")  # the others share our part meanwhile
+            elif self._unreported or now - reported_at >= PRESENCE_SECONDS:
                 try:
                     self.report()
                 except redis.RedisError as error:
                     log.warning("limits are not reported", **{"event.action": "limit"}, error=type(error).__name__)
-                reported_at = time.monotonic()
+                reported_at = now
             self._stopping.wait(REPORT_SECONDS)
         with suppress(redis.RedisError):  # a limit that was overrun by a few as the process ended
             self.report()

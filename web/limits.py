@@ -78,11 +78,8 @@ class Limits:
 
     def write(self, address: str, user_id: str) -> None:
         """Count a player's write against both. Raises RateLimited."""
-        windows = [(limit, address) for limit in self._address]
-        windows += [(limit, user_id) for limit in self._user]
-        if not self._credit.spend(windows):
-            self._spend(self._address, address)
-            self._spend(self._user, user_id)
+        self._spend(self._address, address)
+        self._spend(self._user, user_id)
 
     def _spend(self, limits: tuple[Limit, ...], caller: str) -> None:
         if self._credit.spend([(limit, caller) for limit in limits]):

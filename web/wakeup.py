@@ -17,6 +17,8 @@ from web.broker import Sender
 
 #: Wake-ups of a process are at least this far apart under load; alone, one goes out at once.
 PAUSE_SECONDS: Final = 0.01
+#: While a worker drains the shard there is less to ask.
+DRAINED_PAUSE_SECONDS: Final = 0.02
 #: After a broker did not answer it is left alone for this long; the sweeper comes in any case.
 BROKER_PAUSE_SECONDS: Final = 1.0
 #: Without Redis nobody says that a wake-up is in flight: then those of a process are at least this far apart, or a
@@ -75,7 +77,7 @@ class Wakeup:
         pause = PAUSE_SECONDS
         try:
             if not wake.raise_flag(self._client, shard):
-                return pause
+                return DRAINED_PAUSE_SECONDS
         except redis.RedisError as error:
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
             pause = UNCOALESCED_PAUSE_SECONDS

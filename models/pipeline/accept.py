@@ -218,21 +218,23 @@ class Acceptor:
             self._connection = open_connection(self._database_url)
             self._connection.autocommit = True  # a group is one statement: one round trip, one commit
         self._connection.answer_by = deadline
+        new: set[Key] = set()
         fresh: dict[Key, Arrival] = {}
         for arrival in arrivals:
             fresh.setdefault(arrival.key, arrival)  # the first of equal ones goes in; the order stays
         waits: dict[Key, float] = {}
+        paced = any(arrival.cooldown_seconds for arrival in arrivals)
+        if not paced:
+            new = inbox.accept(self._connection, list(fresh.values()))
+            if len(new) == len(arrivals):  # as nearly always
+                return [Receipt(arrival.action_id, False, arrival.shard) for arrival in arrivals]
         with self._connection.cursor() as cursor:
-            if any(arrival.cooldown_seconds for arrival in arrivals):
+            if paced:
                 with self._connection.transaction():
                     waits, started = _pace(cursor, fresh)
                     new = inbox.accept(self._connection, [a for key, a in fresh.items() if key not in waits])
                     # Refused after all, for its nonce: then it must not cost the player the cool-down either (I9).
                     inbox.stop_cooldowns(cursor, [arrival for arrival in started if arrival.key not in new])
-            else:
-                new = inbox.accept(self._connection, list(fresh.values()))
-                if len(new) == len(arrivals):  # as nearly always
-                    return [Receipt(arrival.action_id, False, arrival.shard) for arrival in arrivals]
             verdicts: list[Verdict | None] = []
             for arrival in arrivals:
                 is_new = arrival.key in new and fresh[arrival.key] is arrival

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from web import metrics
 from web.api import auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
 from web.api.early.middleware import Early
+from web.cores import take_a_core
 from web.cors import install_cors
 from web.gate import EXTENSION as GATE
 from web.gate import Gate
@@ -75,6 +78,10 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
     app.register_blueprint(pages)
     stores.revocations.start()
     here.limits.start()
+    if serving and os.environ.get("PIN"):
+        take_a_core()
+    if os.environ.get("SWI"):
+        sys.setswitchinterval(float(os.environ["SWI"]))
     if serving:
         threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()
     atexit.register(request_log.close)
