@@ -12,6 +12,9 @@ from typing import Final
 #: From a request's arrival to its answer, whatever is frozen: one second below what is promised.
 REQUEST_SECONDS: Final = 9.0
 
+#: Where a server says in a WSGI environment when the clock was started: the answer's time, by the monotonic clock.
+ENVIRON: Final = "scoreboard.answer_by"
+
 _answer_by: ContextVar[float] = ContextVar("answer_by", default=math.inf)
 
 
@@ -25,9 +28,9 @@ def remaining() -> float:
     return max(0.0, _answer_by.get() - time.monotonic())
 
 
-def begin(seconds: float) -> None:
-    """Start the clock of the request that this thread serves now."""
-    _answer_by.set(time.monotonic() + seconds)
+def begin(seconds: float, *, answer_by: float | None = None) -> None:
+    """Start the clock of the request that this thread serves now; `answer_by` if it was started before."""
+    _answer_by.set(time.monotonic() + seconds if answer_by is None else answer_by)
 
 
 def end() -> None:

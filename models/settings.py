@@ -33,7 +33,9 @@ class Settings:
     host: str
     port: int
     sockets_port: int
+    web_processes: int
     sockets_processes: int
+    pin_cores: bool
     flower_port: int
     data_dir: Path
     database_url: str = field(repr=False)
@@ -104,6 +106,8 @@ class _Reader:
             host=host,
             port=port,
             sockets_port=sockets_port,
+            web_processes=self._integer("WEB_PROCESSES", 2, 1, 64),
+            pin_cores=self._one_of("PIN_CORES", "off", ("on", "off")) == "on",
             sockets_processes=self._integer("SOCKETS_PROCESSES", 1, 1, 64),
             flower_port=self._integer("FLOWER_PORT", port + 2, 1, 65535),
             data_dir=self.data_dir,

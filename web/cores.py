@@ -18,18 +18,14 @@ def take_a_core() -> int:
         core = min(cores, key=taken.count)
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), {core})
-            if os.environ.get("BATCH"):
-                os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
     return core
 
 
 def _siblings() -> list[int]:
     """The other processes of our parent."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and _parent(entry) == os.getppid():
-            found.append(int(entry.name))
-    return found
+    me, parent = os.getpid(), os.getppid()
+    numbered = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != me]
+    return [int(entry.name) for entry in numbered if _parent(entry) == parent]
 
 
 def _parent(process: Path) -> int | None:

@@ -17,17 +17,19 @@ from models.errors import Overloaded
 from web import metrics
 from web.problems import problem_answer
 from web.requests import request_id_of
+from web.wsgi import Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-#: A process has 112 threads (Procfile, `--blocking-threads`); each of these may hold one for 9 s while Postgres is
-#: frozen. The other 16 are for health checks, boards out of Redis, and for saying no.
+#: A process has 112 threads (api/serving/serving.py); each of these may hold one for 9 s while Postgres is frozen. The
+#: others are for health checks, boards out of Redis, and for saying no.
 #: Writes: a burst of 64 clients is let in whole. On one core with five times too much offered, those accepted took
 #: 2.1 s (p99), with 48 at once 0.8 s and with 32 0.4 s; goodput was the same, so the burst decides.
 WRITES_MOST: Final = 64
 #: What players ask about themselves comes from Postgres too, and must not take the threads of the others.
 OWN_READS_MOST: Final = 32
+OTHERS_MOST: Final = 16
 EXTENSION: Final = "scoreboard-gate"
 RETRY_AFTER_SECONDS: Final = 1
 LOG_EVERY_SECONDS: Final = 1.0
@@ -95,12 +97,15 @@ class Gate:
         return self.own_reads if method in ("GET", "HEAD") and path.startswith("/api/v1/scores/") else None
 
     def _refuse(self, lane: Lane, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
-        metrics.REFUSED.labels(error.code).inc()
+        request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID"))
+        metrics.REFUSED.labels(Overloaded.code).inc()
+        return self.refusal(lane, request_id).send(environ, start_response, request_id, self._allowed)
+
+    def refusal(self, lane: Lane, request_id: str) -> Answer:
+        """What to say when a lane is full."""
         self._log.add(lane.name)
-        request_id = request_id_of(environ)
-        answer = problem_answer(error.code, error.detail, request_id, error=error)
-        return answer.send(environ, start_response, request_id, self._allowed)
+        error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
+        return problem_answer(error.code, error.detail, request_id, error=error)
 
 
 class _Tally:

@@ -76,10 +76,11 @@ class Limits:
         """Report what was let in on credit."""
         self._credit.close()
 
-    def write(self, address: str, user_id: str) -> None:
-        """Count a player's write against both. Raises RateLimited."""
-        self._spend(self._address, address)
-        self._spend(self._user, user_id)
+    def write_on_credit(self, address: str, user_id: str) -> bool:
+        """Count a player's write against both without asking Redis; False, and nothing counted, without credit."""
+        return self._credit.spend(
+            [*((limit, address) for limit in self._address), *((limit, user_id) for limit in self._user)]
+        )
 
     def _spend(self, limits: tuple[Limit, ...], caller: str) -> None:
         if self._credit.spend([(limit, caller) for limit in limits]):

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.pipeline import history_months, inbox
-from models.pipeline.accept import Receipt
+from models.pipeline.inbox_writer import Receipt
 from models.stores import Stores
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -51,7 +51,7 @@ def observe_stores(stores: Stores) -> None:
     def read(hit: bool) -> None:
         RANKING_READS.labels("hit" if hit else "miss").inc()
 
-    stores.acceptor.on_group = group
+    stores.acceptor.writer.on_group = group
     stores.ranking.on_read = read
     stores.ranking.on_rebuilt = rebuilt
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
@@ -17,10 +16,13 @@ from web.request_log import RequestLog, Served
 _SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
 
 
-def request_id_of(environ: Mapping[str, Any]) -> str:
+def request_id_of(given: str | bytes | None) -> str:
     """The caller's X-Request-ID if it is sane, else a new one."""
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    return given if given and _SANE.match(given) else f"{random.getrandbits(128):032x}"  # unique is enough
+    if given:
+        text = given.decode("latin-1") if isinstance(given, bytes) else given
+        if _SANE.match(text):
+            return text
+    return f"{random.getrandbits(128):032x}"  # unique is enough
 
 
 def install_requests(app: Flask, request_log: RequestLog) -> None:
@@ -28,9 +30,9 @@ def install_requests(app: Flask, request_log: RequestLog) -> None:
 
     @app.before_request
     def _begin() -> None:
-        g.request_id = request_id_of(request.environ)
+        g.request_id = request_id_of(request.environ.get("HTTP_X_REQUEST_ID"))
         g.started = time.monotonic_ns()
-        deadlines.begin(deadlines.REQUEST_SECONDS)
+        deadlines.begin(deadlines.REQUEST_SECONDS, answer_by=request.environ.get(deadlines.ENVIRON))
         bind_contextvars(**{"http.request.id": g.request_id})
 
     @app.after_request

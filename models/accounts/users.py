@@ -76,6 +76,10 @@ class Users:
             raise AlreadyExists(f"That {member} is taken.", errors=(FieldError(f"/{member}", "is taken"),)) from error
         return Registered(user_id, username, secret_key)
 
+    def knows_key(self, user_id: str) -> bool:
+        """Whether `secret_key` needs no Postgres for this player."""
+        return user_id in self._keys
+
     def secret_key(self, user_id: str) -> bytes:
         """The player's signature key, from memory or from Postgres.
 

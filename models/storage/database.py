@@ -69,16 +69,20 @@ class BoundedConnection(psycopg.Connection[Row]):
             psycopg.OperationalError: no answer in time; what was sent may or may not come to pass.
         """
         if timeout is not None:
-            return super().wait(gen, interval, timeout)
+            return self.wait_within(gen, interval, timeout)
         started = time.monotonic()
         seconds = max(0.0, min(ANSWER_SECONDS, self.answer_by - started, deadlines.remaining()))
         try:
-            return super().wait(gen, interval, seconds)
+            return self.wait_within(gen, interval, seconds)
         except psycopg.OperationalError as error:
             if time.monotonic() - started < seconds:
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer from Postgres within {seconds:.1f} s") from error
+
+    def wait_within(self, gen: PQGen[RV], interval: float, seconds: float) -> RV:
+        """Wait for so long at most; how, is another's to say (`loop_connection.py`)."""
+        return super().wait(gen, interval, seconds)
 
 
 def _connect_seconds() -> int:
@@ -117,12 +121,16 @@ def open_engine(database_url: str) -> Engine:
 
 
 def open_connection(
-    database_url: str, *, planner: Mapping[str, str] | None = None
+    database_url: str,
+    *,
+    planner: Mapping[str, str] | None = None,
+    kind: type[BoundedConnection[tuple[Any, ...]]] = BoundedConnection,
 ) -> BoundedConnection[tuple[Any, ...]]:
     """A connection outside the pool, for the one loop that owns it; statements are prepared at first use.
 
     Args:
         planner: settings of Postgres' planner for this connection.
+        kind: how it waits.
 
     Raises:
         psycopg.OperationalError: Postgres cannot be reached within the connect time-out.
@@ -131,4 +139,4 @@ def open_connection(
     conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
     options = connect_options()
     options["options"] = " ".join([str(options["options"]), *(f"-c {k}={v}" for k, v in (planner or {}).items())])
-    return BoundedConnection.connect(conninfo, prepare_threshold=0, **options)  # type: ignore[arg-type]
+    return kind.connect(conninfo, prepare_threshold=0, **options)  # type: ignore[arg-type]

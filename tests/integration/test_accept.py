@@ -30,8 +30,9 @@ from models.errors import (
     TokenInvalid,
     ValidationFailed,
 )
-from models.pipeline import accept, pressure
-from models.pipeline.accept import Receipt, ServerUpdate
+from models.pipeline import inbox_writer, pressure
+from models.pipeline.accept import ServerUpdate
+from models.pipeline.inbox_writer import Receipt
 from models.pipeline.updates import SignedUpdate
 from models.settings import Settings
 from models.stores import Stores
@@ -352,7 +353,7 @@ class TestConnectionsThatDie:
         self, stores, player, query, monkeypatch
     ) -> None:
         """I1, I2: the rows are in, the connection broke before we heard so."""
-        original = accept.inbox.accept
+        original = inbox_writer.inbox.accept
         broken = iter([True])
 
         def commit_and_break(connection: psycopg.Connection[object], arrivals: object) -> set[tuple[str, str]]:
@@ -362,7 +363,7 @@ class TestConnectionsThatDie:
                 raise psycopg.OperationalError("the server closed the connection unexpectedly")
             return new
 
-        monkeypatch.setattr(accept.inbox, "accept", commit_and_break)
+        monkeypatch.setattr(inbox_writer.inbox, "accept", commit_and_break)
         assert take(stores, player, sign(player, "a-1")).action_id == "a-1"
         assert take(stores, player, sign(player, "a-1")).replayed
         assert query("SELECT count(*) FROM inbox") == [(1,)]
@@ -374,7 +375,7 @@ class TestConnectionsThatDie:
             raise psycopg.OperationalError("no")
 
         with monkeypatch.context() as broken:
-            broken.setattr(accept.inbox, "accept", fail)
+            broken.setattr(inbox_writer.inbox, "accept", fail)
             with pytest.raises(QueueUnavailable) as refused:
                 take(stores, player, sign(player, "a-1"))
         assert refused.value.retry_after_seconds == 1

@@ -25,8 +25,9 @@ from models.boards import standings as standings_store
 from models.boards.ranking import Keys
 from models.errors import NotReady
 from models.pipeline import ledger, sweep
-from models.pipeline.accept import Receipt, ServerUpdate
+from models.pipeline.accept import ServerUpdate
 from models.pipeline.drain import Drain, Drained
+from models.pipeline.inbox_writer import Receipt
 from models.settings import Settings
 from models.stores import Stores, open_stores
 from tests.fixtures.ledger_model import LedgerModel, Waiting

@@ -50,12 +50,12 @@ def asked_elsewhere(warm: Stores) -> list[str]:
 
 
 def test_one_accept_is_one_round_trip(warm, player, submit) -> None:
-    assert round_trips(warm.acceptor._connection, lambda: submit(player)) == 1
+    assert round_trips(warm.acceptor.writer._connection, lambda: submit(player)) == 1
 
 
 def test_a_repeat_is_two_the_write_that_finds_nothing_new_and_the_look_at_why(warm, player, submit) -> None:
     submit(player, "a-1")
-    assert round_trips(warm.acceptor._connection, lambda: submit(player, "a-1")) == 2
+    assert round_trips(warm.acceptor.writer._connection, lambda: submit(player, "a-1")) == 2
 
 
 def test_an_accept_asks_nothing_else(warm, player, submit, asked_elsewhere) -> None:
@@ -69,7 +69,7 @@ def test_an_accept_asks_nothing_else(warm, player, submit, asked_elsewhere) -> N
 @pytest.mark.parametrize("size", [1, 100, 1000])
 def test_a_batch_is_accepted_in_one_round_trip_whatever_its_size(warm, player, submit_batch, size) -> None:
     updates = [server_update(player) for _ in range(size)]
-    assert round_trips(warm.acceptor._connection, lambda: submit_batch(updates)) == 1
+    assert round_trips(warm.acceptor.writer._connection, lambda: submit_batch(updates)) == 1
 
 
 @pytest.mark.parametrize("size", [1, 40, 400])
@@ -85,4 +85,4 @@ def test_a_batch_is_applied_in_as_many_round_trips_whatever_its_size(
 
 
 def test_a_cool_down_costs_a_bounded_number_more(warm, player, submit) -> None:
-    assert round_trips(warm.acceptor._connection, lambda: submit(player, action="daily_bonus")) == 4
+    assert round_trips(warm.acceptor.writer._connection, lambda: submit(player, action="daily_bonus")) == 4

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ActionIdConflict, NonceReused, QueueUnavailable, RateLimited
-from models.pipeline.accept import Receipt, judge
 from models.pipeline.inbox import Arrival, KnownKey
+from models.pipeline.inbox_writer import Receipt, judge
 
 ARRIVAL = Arrival("ada", "a-1", "jump", 5, "ff00", b"", None, "r-1", shard=3, cooldown_seconds=0)
 SAME = KnownKey("ada", "a-1", "jump", 5, "ff00")

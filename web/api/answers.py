@@ -13,6 +13,8 @@ from models.pipeline.updates import parse
 
 BODY_BYTES_MOST: Final = 16 * 1024
 BATCH_BYTES_MOST: Final = 1024 * 1024
+#: 500 ids of 36 characters with their quotes, commas and white space.
+RANKS_BYTES_MOST: Final = 32 * 1024
 
 T = TypeVar("T")
 _encode: Final = msgspec.json.Encoder().encode

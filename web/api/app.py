@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import os
-import sys
 import threading
-from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -17,8 +14,8 @@ from models.stores import open_stores
 from web import metrics
 from web.api import auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
-from web.api.early.middleware import Early
-from web.cores import take_a_core
+from web.api.serving.serving import EXTENSION as SERVING
+from web.api.serving.serving import Serving
 from web.cors import install_cors
 from web.gate import EXTENSION as GATE
 from web.gate import Gate
@@ -30,9 +27,6 @@ from web.request_log import RequestLog
 from web.requests import install_requests
 from web.services import EXTENSION, Services
 from web.wakeup import Wakeup
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 
 def create_app(settings: Settings | None = None, *, serving: bool = True) -> Flask:
@@ -68,21 +62,17 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         limits=Limits(app, settings, stores.redis),
         wakeup=Wakeup(settings, stores.redis),
     )
-    wsgi: WSGIApplication = Early(app.wsgi_app, here, requests, request_log)
     if hops := settings.trusted_proxies:
-        wsgi = ProxyFix(wsgi, x_for=hops, x_proto=hops)
-    app.wsgi_app = gate = Gate(wsgi, settings.allowed_origins)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    app.wsgi_app = gate = Gate(app.wsgi_app, settings.allowed_origins)  # type: ignore[method-assign]
     app.extensions[GATE] = gate
     for blueprint in (users.blueprint, auth.blueprint, scores.blueprint, leaderboards.blueprint, operations.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(pages)
     stores.revocations.start()
     here.limits.start()
-    if serving and os.environ.get("PIN"):
-        take_a_core()
-    if os.environ.get("SWI"):
-        sys.setswitchinterval(float(os.environ["SWI"]))
     if serving:
+        app.extensions[SERVING] = Serving(app.wsgi_app, gate, here, requests, request_log)
         threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()
     atexit.register(request_log.close)
     atexit.register(here.close)

@@ -15,7 +15,7 @@ from models.errors import FieldError, NotFound, ValidationFailed
 from models.pipeline.updates import UserId
 from web import access
 from web.api import schemas
-from web.api.answers import answer, known_query, parsed, query_integer, rfc3339
+from web.api.answers import RANKS_BYTES_MOST, answer, known_query, parsed, query_integer, rfc3339
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
 
@@ -130,10 +130,6 @@ def ranks(board: str) -> Response:
     wanted = parsed(_players, RANKS_BYTES_MOST)
     found = services().stores.ranking.ranks(board, wanted.user_ids)
     return answer(_as_schema(found, None, None))
-
-
-#: 500 ids of 36 characters with their quotes, commas and white space.
-RANKS_BYTES_MOST: Final = 32 * 1024
 
 
 def _page(found: Page, tag: str, next_cursor: str | None, previous_cursor: str | None) -> Response:

@@ -12,7 +12,8 @@ from flask import Blueprint, Response, g, request, url_for
 
 from models.errors import FieldError, NotFound, ScoreboardError, ValidationFailed
 from models.pipeline import ledger
-from models.pipeline.accept import Receipt, ServerUpdate, Verdict
+from models.pipeline.accept import ServerUpdate
+from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.ledger import HistoryCursor, HistoryEntry
 from models.pipeline.updates import ActionId, SignedUpdate, parse, parse_update
 from web import access, metrics

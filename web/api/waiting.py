@@ -13,7 +13,7 @@ import structlog
 from models import deadlines
 from models.errors import NotReady
 from models.pipeline import ledger
-from models.pipeline.accept import Receipt
+from models.pipeline.inbox_writer import Receipt
 from models.pipeline.ledger import Outcome
 from models.storage.database import AWAY
 from models.stores import Stores

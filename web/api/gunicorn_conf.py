@@ -1,0 +1,43 @@
+"""gunicorn for the API: processes with an event loop each, and a core each where the machine is ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import multiprocess
+
+from models.settings import Settings
+from web.cores import take_a_core
+
+settings = Settings.from_env()
+bind = [f"{settings.host}:{settings.port}"]
+worker_class = "web.api.serving.worker.Worker"
+workers = settings.web_processes
+#: A request has an answer after nine seconds, whatever is frozen.
+graceful_timeout = 12
+timeout = 30
+#: Longer than a load balancer keeps its own, so that it is never surprised by a connection that has just ended.
+keepalive = 75
+backlog = 4096
+accesslog = None
+errorlog = "-"
+#: gunicorn's own lines look like the service's (models/logs.py).
+logconfig_dict = {
+    "formatters": {"ecs": {"()": "ecs_logging.StdlibFormatter", "extra": {"service.name": "scoreboard-web"}}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ecs", "stream": "ext://sys.stderr"}},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False}},
+}
+control_socket_disable = True  # one more door, and two stacks of one user would share it
+proc_name = "scoreboard-web"
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Give the process its core."""
+    if settings.pin_cores:
+        take_a_core()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Take a gone process out of the gauges."""
+    if settings.metrics_dir:
+        multiprocess.mark_process_dead(worker.pid)

@@ -1,0 +1,95 @@
+"""Reads requests from a connection: uvicorn's protocol on Node's parser, with exchanges of ours in place of tasks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from web.api.serving.exchange import Exchange
+from web.api.serving.serving import EXTENSION, Serving
+
+#: A request line with its headers; a token has 4 KiB at most.
+HEAD_BYTES_MOST: Final = 32 * 1024
+#: A connection that is asked to end waits so long for a request that may be on its way.
+LINGER_SECONDS: Final = 2.0
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.serving = cast(Serving, cast(Any, self.app).extensions[EXTENSION])
+        self.waits_since: float | None = time.monotonic()  # for the rest of a request; None while there is none
+        self._head_bytes = 0
+        self._ending = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a request whose head does not end is none."""
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MOST + len(data):
+            self.send_400_response("The request's head is too long.")
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins; uvicorn's own needs a scope, ours does not."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.waits_since = time.monotonic()
+
+    def on_headers_complete(self) -> None:
+        """Its head is there: what becomes of it can begin."""
+        self._head_bytes = 0
+        try:
+            url = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            raise httptools.HttpParserError("invalid URL") from None
+        before: Any = self.cycle
+        exchange = Exchange(
+            self,
+            self.parser.get_method(),
+            url.path or b"/",
+            url.query or b"",
+            self.headers,
+            keep_alive=self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1",
+        )
+        self.cycle = exchange  # type: ignore[assignment]
+        if before is None or before.response_complete:
+            exchange.start()
+        else:  # pipelined: its turn comes when those before it are answered
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body."""
+        self._head_bytes = 0
+        cast(Exchange, self.cycle).take(body)
+
+    def on_message_complete(self) -> None:
+        """All of it is there."""
+        self._head_bytes = 0
+        self.waits_since = None
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: Any, _app: Any) -> None:
+        cycle.start()
+
+    def shutdown(self) -> None:
+        """End the connection when what is under way, or already sent to us, has been answered."""
+        self._ending = True
+        super_shutdown = super().shutdown
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.loop.call_later(LINGER_SECONDS, super_shutdown)
+        else:
+            super_shutdown()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the next answer is the last."""
+        return self._ending

@@ -1,0 +1,80 @@
+"""What a web process serves with: the early routes, Flask and its threads, and who may come in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Protocol
+
+from web.api.answers import BATCH_BYTES_MOST, RANKS_BYTES_MOST
+from web.api.serving.early import EarlyUpdate
+from web.api.serving.exchange import Exchange
+from web.gate import OTHERS_MOST, OWN_READS_MOST, WRITES_MOST, Gate
+from web.metrics import Requests
+from web.request_log import RequestLog
+from web.services import Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+EXTENSION: Final = "scoreboard-serving"
+THREADS: Final = WRITES_MOST + OWN_READS_MOST + OTHERS_MOST
+#: A request that is not there whole after this will not come.
+REQUEST_SECONDS_MOST: Final = 30.0
+LOOK_SECONDS: Final = 5.0
+UPDATE_PATH: Final = b"/api/v1/scores/update"
+BATCH_PATH: Final = b"/api/v1/scores/batch"
+
+
+class Connection(Protocol):
+    """A connection, as far as it is looked after here."""
+
+    waits_since: float | None
+    transport: asyncio.Transport
+
+
+class Serving:
+    """One a process."""
+
+    def __init__(
+        self, flask: WSGIApplication, gate: Gate, services: Services, requests: Requests, request_log: RequestLog
+    ) -> None:
+        self.flask = flask
+        self.requests = requests
+        self.request_log = request_log
+        self.allowed_origins = frozenset(services.settings.allowed_origins)
+        self._gate = gate
+        self._services = services
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+        self._update: EarlyUpdate | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop, connections: Callable[[], Iterable[Connection]]) -> None:
+        """Begin to serve on this loop."""
+        self._update = EarlyUpdate(loop, self._services, self._gate)
+
+        def look() -> None:
+            oldest = time.monotonic() - REQUEST_SECONDS_MOST
+            for connection in list(connections()):
+                if connection.waits_since is not None and connection.waits_since < oldest:
+                    connection.transport.close()
+            loop.call_later(LOOK_SECONDS, look)
+
+        look()
+
+    def close(self) -> None:
+        """End; nobody is served any more."""
+        if self._update is not None:
+            self._update.close()
+        self._threads.shutdown(wait=False)
+
+    def body_bytes_most(self, path: bytes) -> int:
+        """What a body may have before it is called too large; views refuse less."""
+        return BATCH_BYTES_MOST if path == BATCH_PATH else RANKS_BYTES_MOST
+
+    def route(self, exchange: Exchange) -> None:
+        """See to it that the request is answered."""
+        early = self._update if exchange.path == UPDATE_PATH and exchange.method == b"POST" else None
+        if early is None or not early.take(exchange):
+            self._threads.submit(exchange.run_flask)
