@@ -49,13 +49,16 @@ class Host(Protocol):
 class Line(Protocol):
     """The connection (`protocol.py`)."""
 
-    serving: Host
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     server: tuple[str, int | None] | None
     client: tuple[str, int] | None
     server_state: Any
     expect_100_continue: bool
+
+    @property
+    def serving(self) -> Host:
+        """Who serves it."""
 
     @property
     def ends(self) -> bool:
