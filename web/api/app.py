@@ -71,8 +71,8 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
     app.register_blueprint(pages)
     stores.revocations.start()
     here.limits.start()
+    app.extensions[SERVING] = Serving(app.wsgi_app, gate, here, requests, request_log)
     if serving:
-        app.extensions[SERVING] = Serving(app.wsgi_app, gate, here, requests, request_log)
         threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()
     atexit.register(request_log.close)
     atexit.register(here.close)

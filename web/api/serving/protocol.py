@@ -24,16 +24,15 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.serving = cast(Serving, cast(Any, self.app).extensions[EXTENSION])
         self.waits_since: float | None = time.monotonic()  # for the rest of a request; None while there is none
-        self._head_bytes = 0
+        self._head_bytes = 0  # received since a head was complete, or a part of a body was there
         self._ending = False
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a request whose head does not end is none."""
         self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MOST + len(data):
-            self.send_400_response("The request's head is too long.")
-            return
         super().data_received(data)
+        if self._head_bytes > HEAD_BYTES_MOST and not self.transport.is_closing():
+            self.send_400_response("The request's head is too long.")
 
     def on_message_begin(self) -> None:
         """A request begins; uvicorn's own needs a scope, ours does not."""

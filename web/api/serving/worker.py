@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from typing import Any, ClassVar, cast
+from typing import Any, Final, cast
 
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
@@ -14,7 +14,7 @@ from web.api.serving.protocol import Protocol
 from web.api.serving.serving import EXTENSION, Serving
 
 
-class _Server(Server):
+class ApiServer(Server):
     """Starts what it serves on its own loop."""
 
     async def startup(self, sockets: Any = None) -> None:
@@ -26,18 +26,22 @@ class _Server(Server):
         gc.freeze()  # what was imported stays; collections then look at requests only
 
 
+#: uvicorn's settings.
+OPTIONS: Final[dict[str, Any]] = {
+    "loop": "uvloop",
+    "http": Protocol,
+    "ws": "none",
+    "interface": "asgi3",  # so that uvicorn leaves the application alone: the protocol knows what to do with it
+    "lifespan": "off",
+    "proxy_headers": False,
+    "server_header": False,
+}
+
+
 class Worker(UvicornWorker):
     """Serves until it is asked to end."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        "loop": "uvloop",
-        "http": Protocol,
-        "ws": "none",
-        "interface": "asgi3",  # so that uvicorn leaves the application alone: the protocol knows what to do with it
-        "lifespan": "off",
-        "proxy_headers": False,
-        "server_header": False,
-    }
+    CONFIG_KWARGS = OPTIONS
 
     def init_signals(self) -> None:
         """uvicorn raises again what ended it, when all is answered; then what it held must still be closed."""
@@ -49,6 +53,6 @@ class Worker(UvicornWorker):
         self.config.app = self.wsgi
         self._install_sigquit_handler()
         try:
-            await _Server(self.config).serve(sockets=self.sockets)
+            await ApiServer(self.config).serve(sockets=self.sockets)
         finally:
             cast(Serving, self.wsgi.extensions[EXTENSION]).close()
