@@ -53,6 +53,7 @@ def build(given: Mapping[str, str], folders: Folders) -> dict[str, str]:
         "BROKER_URL": valkey.broker_url(folders.sockets, "broker"),
         "SECRETS_FILE": str(folders.secrets_file),
         "ENVIRONMENT": "development",
+        "PIN_CORES": "on",  # the machine is ours
     }
     return {
         **{name: value for name, value in given.items() if name not in _NOT_INHERITED},

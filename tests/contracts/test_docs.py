@@ -77,7 +77,7 @@ def test_a_metric_named_anywhere_in_the_documents_is_measured() -> None:
 
 
 def test_the_requests_figures_are_those_of_the_exporter() -> None:
-    requests: CollectorRegistry = web.metrics.install_request_metrics(Flask("documented"))
+    requests: CollectorRegistry = web.metrics.Requests(Flask("documented")).registry
     documented = set(re.findall(r"`(flask_\w+)`", read("docs/operations.md")))
     assert documented == {exposed_name(metric) for metric in requests.collect()}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from limits import parse
 from uvicorn.config import Config
 
 from models.settings import Settings
@@ -23,6 +24,7 @@ from web.api.serving import serving as serving_module
 from web.api.serving.protocol import HEAD_BYTES_MOST
 from web.api.serving.serving import EXTENSION, Serving
 from web.api.serving.worker import OPTIONS, ApiServer
+from web.credit import Limit
 from web.services import EXTENSION as SERVICES
 
 UPDATE = "/api/v1/scores/update"
@@ -212,6 +214,16 @@ def test_what_the_commit_refuses_is_told_as_flask_tells_it(connect, early, playe
         line.send(post(player, as_json(refused()), *TWICE))
         assert quick.status == 409
         assert quick.told == line.answer().told
+
+
+def test_an_early_answer_is_counted_against_the_limits(app, connect, early, player) -> None:
+    app.extensions[SERVICES].limits._user = (Limit(parse("100/hour"), "tests"),)
+    line = connect()
+    line.send(b"".join(post(player) for _ in range(150)))
+    statuses = [line.answer().status for _ in range(150)]
+    assert 100 <= statuses.count(202) <= 105
+    assert statuses.count(202) + statuses.count(429) == 150
+    assert early() > 5
 
 
 @pytest.mark.parametrize(

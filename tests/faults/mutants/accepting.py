@@ -7,6 +7,8 @@ from typing import Final
 from tests.faults.mutants.mutant import Edit, Mutant, Shown
 
 _ACCEPT: Final = "models/pipeline/accept.py"
+_WRITER: Final = "models/pipeline/inbox_writer.py"
+_EARLY: Final = "web/api/serving/early.py"
 _TESTS: Final = "tests/integration/test_accept.py"
 
 MUTANTS: Final = (
@@ -26,12 +28,47 @@ MUTANTS: Final = (
         shown=Shown("kill-postgres", "lost: "),
     ),
     Mutant(
+        "early-answer-before-commit",
+        "who is answered without Flask is told 202 while the write is still to come",
+        "I1",
+        (
+            Edit(
+                _EARLY,
+                "            self._commits.submit(arrival, exchange.answer_by, done)\n",
+                "            self._commits.submit(arrival, exchange.answer_by, lambda _verdict: None)\n"
+                "            done(Receipt(arrival.action_id, False, arrival.shard))\n",
+            ),
+        ),
+        red=("tests/integration/test_serving.py::test_what_the_commit_refuses_is_told_as_flask_tells_it",),
+        shown=Shown("kill-postgres", "lost: "),
+    ),
+    Mutant(
+        "early-for-nothing",
+        "who is answered without Flask is counted by no limit",
+        "I8",
+        (
+            Edit(
+                _EARLY,
+                "        if arrival is None or not self._services.limits.write_on_credit(",
+                "        if arrival is None or not (lambda *_: True)(",
+            ),
+        ),
+        red=("tests/integration/test_serving.py::test_an_early_answer_is_counted_against_the_limits",),
+    ),
+    Mutant(
+        "credit-not-reported",
+        "what a process lets in on credit is forgotten and never told to the others",
+        "I8",
+        (Edit("web/credit.py", "            arguments += (hits, limit", "            arguments += (0, limit"),),
+        red=("tests/integration/test_credit.py::test_what_was_reported_counts_where_flask_limiter_counts",),
+    ),
+    Mutant(
         "failure-accepted",
         "a group that could not be written is answered as if it were",
         "I1",
         (
             Edit(
-                _ACCEPT,
+                _WRITER,
                 "                break\n        raise QueueUnavailable(retry_after_seconds=1)\n",
                 "                break\n"
                 "        return [Receipt(each.action_id, False, each.shard) for each in arrivals]\n",
@@ -124,7 +161,7 @@ MUTANTS: Final = (
         "I9",
         (
             Edit(
-                _ACCEPT,
+                _WRITER,
                 "inbox.stop_cooldowns(cursor, [arrival for arrival in started if arrival.key not in new])",
                 "pass",
             ),

@@ -14,7 +14,7 @@ MUTANTS: Final = (
         (
             Edit(
                 "models/storage/database.py",
-                "            return super().wait(gen, interval, seconds)\n",
+                "            return self.wait_within(gen, interval, seconds)\n",
                 "            return super().wait(gen, interval)\n",
             ),
         ),
@@ -27,8 +27,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "web/limits.py",
-                "                self._rest(error)\n                if self._local.hit(item, kind, key):\n",
-                "                self._rest(error)\n                if self._local.hit(item, kind, key) or error:\n",
+                "                self._rest(error)\n                if self._local.hit(item, kind, caller):\n",
+                "                self._rest(error)\n                if self._local.hit(item, kind, caller) or error:\n",
             ),
         ),
         red=("tests/integration/test_api_refusals.py::test_without_redis_a_limit_holds_all_the_same",),
