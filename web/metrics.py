@@ -30,6 +30,7 @@ GROUP_SECONDS = Histogram(
     "scoreboard_accept_group_seconds", "One write to the inbox, commit included.", buckets=SECONDS
 )
 READS = Counter("scoreboard_leaderboard_reads_total", "Leaderboard reads, by how they were answered.", ["how"])
+_READS_BY: Final = {200: READS.labels("page"), 304: READS.labels("not_modified")}
 RANKING_READS = Counter(
     "scoreboard_ranking_reads_total", "Reads of boards, by whether Redis had the board at once.", ["result"]
 )
@@ -59,6 +60,11 @@ def observe_stores(stores: Stores) -> None:
 def count_receipt(receipt: Receipt, way: str) -> None:
     """Count an acceptance, or a repeat of one."""
     (_REPLAYED_BY if receipt.replayed else _ACCEPTED_BY)[way].inc()
+
+
+def count_read(status: int) -> None:
+    """Count a read of a board that never came to Flask."""
+    _READS_BY[status].inc()
 
 
 class Requests:

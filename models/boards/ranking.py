@@ -107,7 +107,7 @@ class RankingStore:
 
     def top(self, keys: Keys, count: int, start: int) -> Page:
         """`count` entries from the 0-based offset `start`."""
-        return self._page(keys, ["top", start, start + count - 1])
+        return self._page(keys, top_arguments(count, start))
 
     def around(self, keys: Keys, user_id: str, count: int) -> Page:
         """`count` entries with this player in the middle, or as near to it as the ends of the board allow.
@@ -115,7 +115,7 @@ class RankingStore:
         Raises:
             NotFound: the player has no score on this board.
         """
-        page = self._page(keys, ["around", UUID(user_id).bytes, count])
+        page = self._page(keys, around_arguments(user_id, count))
         if not page.entries:
             raise NotFound("This player has no score on this board.")
         return page
@@ -202,15 +202,36 @@ class RankingStore:
         return Look(version, total, held, len(parts) // 4 - len(held))
 
     def _page(self, keys: Keys, arguments: list[Any]) -> Page:
-        answer = _call(self._read, keys.live(), arguments)
-        if not answer:
-            raise BoardMissing
-        version, total, found = answer
-        entries = []
-        for position in range(0, len(found), 3):
-            score, reached_at, user_id = read_member(found[position + 1])
-            entries.append(Entry(found[position] + 1, user_id, found[position + 2].decode(), score, reached_at))
-        return Page(keys.board, keys.season, version, total, tuple(entries))
+        return page_of(keys, _call(self._read, keys.live(), arguments))
+
+
+READ_SCRIPT: Final = (_LUA / "read.lua").read_text("utf-8")
+
+
+def top_arguments(count: int, start: int) -> list[Any]:
+    """What read.lua takes for `count` entries from the 0-based offset `start`."""
+    return ["top", start, start + count - 1]
+
+
+def around_arguments(user_id: str, count: int) -> list[Any]:
+    """What read.lua takes for `count` entries with this player in the middle."""
+    return ["around", UUID(user_id).bytes, count]
+
+
+def page_of(keys: Keys, answer: Any) -> Page:
+    """What read.lua answered; no entries when the player it was asked for has no score.
+
+    Raises:
+        BoardMissing: the board is not in Redis.
+    """
+    if not answer:
+        raise BoardMissing
+    version, total, found = answer
+    entries = []
+    for position in range(0, len(found), 3):
+        score, reached_at, user_id = read_member(found[position + 1])
+        entries.append(Entry(found[position] + 1, user_id, found[position + 2].decode(), score, reached_at))
+    return Page(keys.board, keys.season, version, total, tuple(entries))
 
 
 def _script(client: redis.Redis, name: str) -> Script:

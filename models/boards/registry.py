@@ -29,6 +29,10 @@ class BoardRegistry:
         self._catalogue.board(board)
         return Keys(board, self.seasons()[board])
 
+    def known_seasons(self) -> MappingProxyType[str, int] | None:
+        """The same without waiting for Postgres; None before they were read."""
+        return self._seasons
+
     def seasons(self) -> MappingProxyType[str, int]:
         """The current season of every board."""
         if self._seasons is None:

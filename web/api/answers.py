@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -63,13 +64,13 @@ def rfc3339_of(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def query_integer(name: str, default: int, least: int, most: int) -> int:
+def query_integer(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     """A whole number from the query string.
 
     Raises:
         ValidationFailed: it is none, or out of bounds.
     """
-    text = request.args.get(name)
+    text = query.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
@@ -77,13 +78,13 @@ def query_integer(name: str, default: int, least: int, most: int) -> int:
     return int(text)
 
 
-def known_query(*names: str) -> None:
+def known_query(query: Mapping[str, str], *names: str) -> None:
     """Refuse parameters this call does not know, so that a typing error is seen.
 
     Raises:
         ValidationFailed: there are some.
     """
-    unknown = sorted(set(request.args) - set(names))
+    unknown = sorted(set(query) - set(names))
     if unknown:
         raise ValidationFailed(
             errors=tuple(FieldError(f"/{name[:80]}", "is not a parameter of this call") for name in unknown)

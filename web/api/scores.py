@@ -141,7 +141,7 @@ def batch() -> Response:
 @access.player
 def own_score() -> Response:
     """Score and last action from Postgres, rank and total from the ranking."""
-    known_query("board")
+    known_query(request.args, "board")
     here, user_id = services(), access.player_id()
     board = request.args.get("board", DEFAULT_BOARD)
     page = here.stores.ranking.ranks(board, [user_id])
@@ -178,9 +178,9 @@ def own_score() -> Response:
 @access.player
 def own_history() -> Response:
     """A page of the player's rows in the ledger."""
-    known_query("board", "cursor", "limit")
+    known_query(request.args, "board", "cursor", "limit")
     here, user_id = services(), access.player_id()
-    limit = query_integer("limit", 50, 1, 500)
+    limit = query_integer(request.args, "limit", 50, 1, 500)
     board = request.args.get("board")
     if board:
         here.stores.catalogue.board(board)

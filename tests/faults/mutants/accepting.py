@@ -8,7 +8,7 @@ from tests.faults.mutants.mutant import Edit, Mutant, Shown
 
 _ACCEPT: Final = "models/pipeline/accept.py"
 _WRITER: Final = "models/pipeline/inbox_writer.py"
-_EARLY: Final = "web/api/serving/early.py"
+_EARLY: Final = "web/api/serving/early_update.py"
 _TESTS: Final = "tests/integration/test_accept.py"
 
 MUTANTS: Final = (

@@ -166,7 +166,7 @@ class Exchange:
         nanoseconds = time.monotonic_ns() - self.started_ns
         method = self.method.decode()
         serving.requests.count(method, answer.status, rule, nanoseconds, answer.code)
-        path = rule if answer.status == 202 else self.path.decode("latin-1")
+        path = self.path.decode("latin-1")
         serving.request_log.note(
             Served(time.time(), nanoseconds, self.request_id, method, path, answer.status, answer.code)
         )

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 
 from web.api.answers import BATCH_BYTES_MOST, RANKS_BYTES_MOST
-from web.api.serving.early import EarlyUpdate
+from web.api.serving.early_boards import EarlyBoards
+from web.api.serving.early_update import EarlyUpdate
 from web.api.serving.exchange import Exchange
 from web.gate import OTHERS_MOST, OWN_READS_MOST, WRITES_MOST, Gate
 from web.metrics import Requests
@@ -25,6 +26,7 @@ THREADS: Final = WRITES_MOST + OWN_READS_MOST + OTHERS_MOST
 REQUEST_SECONDS_MOST: Final = 30.0
 LOOK_SECONDS: Final = 5.0
 UPDATE_PATH: Final = b"/api/v1/scores/update"
+BOARDS_PATH: Final = b"/api/v1/leaderboards/"
 BATCH_PATH: Final = b"/api/v1/scores/batch"
 
 
@@ -49,10 +51,12 @@ class Serving:
         self._services = services
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
         self._update: EarlyUpdate | None = None
+        self._boards: EarlyBoards | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, connections: Callable[[], Iterable[Connection]]) -> None:
         """Begin to serve on this loop."""
         self._update = EarlyUpdate(loop, self._services, self._gate)
+        self._boards = EarlyBoards(loop, self._services, self.to_flask)
 
         def look() -> None:
             oldest = time.monotonic() - REQUEST_SECONDS_MOST
@@ -67,6 +71,8 @@ class Serving:
         """End; nobody is served any more."""
         if self._update is not None:
             self._update.close()
+        if self._boards is not None:
+            self._boards.close()
         self._threads.shutdown(wait=False)
 
     def body_bytes_most(self, path: bytes) -> int:
@@ -75,6 +81,14 @@ class Serving:
 
     def route(self, exchange: Exchange) -> None:
         """See to it that the request is answered."""
-        early = self._update if exchange.path == UPDATE_PATH and exchange.method == b"POST" else None
+        early: EarlyUpdate | EarlyBoards | None = None
+        if exchange.method == b"POST":
+            early = self._update if exchange.path == UPDATE_PATH else None
+        elif exchange.method == b"GET":
+            early = self._boards if exchange.path.startswith(BOARDS_PATH) else None
         if early is None or not early.take(exchange):
-            self._threads.submit(exchange.run_flask)
+            self.to_flask(exchange)
+
+    def to_flask(self, exchange: Exchange) -> None:
+        """Have Flask answer, in a thread."""
+        self._threads.submit(exchange.run_flask)
