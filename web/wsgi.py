@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 STATUS_LINES: Final = {int(status): f"{int(status)} {status.phrase.upper()}" for status in HTTPStatus}
 
 
+#: On every answer of the API.
+COMMON: Final = [("X-Content-Type-Options", "nosniff"), ("Vary", "Origin")]
+
+
 @dataclass(slots=True)
 class Answer:
     """Status, headers and body, as they go out."""
@@ -22,23 +26,20 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     body: bytes = b""
-    code: str | None = field(default=None)  # of the problem this is
+    code: str | None = None  # of the problem this is
+    _head: bytes = b""
 
-    def all_headers(
-        self, request_id: str, origin: str | None, allowed_origins: AbstractSet[str]
-    ) -> list[tuple[str, str]]:
-        """With those that every answer of the API carries."""
-        headers = [
-            *self.headers,
-            ("X-Request-ID", request_id),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Vary", "Origin"),
-        ]
-        if origin is not None:
-            headers += origin_headers(origin, allowed_origins)
-        if self.status != HTTPStatus.NOT_MODIFIED:
-            headers.append(("Content-Length", str(len(self.body))))
-        return headers
+    @property
+    def head(self) -> bytes:
+        """Status line and headers but for those that only this request has; made once."""
+        if not self._head:
+            lines = [f"HTTP/1.1 {STATUS_LINES[self.status]}", *(f"{n}: {v}" for n, v in (*self.headers, *COMMON)), ""]
+            self._head = "\r\n".join(lines).encode("latin-1")
+        return self._head
+
+    def with_body(self, body: bytes) -> Answer:
+        """The same with another body."""
+        return Answer(self.status, self.headers, body, self.code, self.head)
 
     def send(
         self,
@@ -48,7 +49,7 @@ class Answer:
         allowed_origins: AbstractSet[str],
     ) -> list[bytes]:
         """Answer with it as WSGI does."""
-        start_response(
-            STATUS_LINES[self.status], self.all_headers(request_id, environ.get("HTTP_ORIGIN"), allowed_origins)
-        )
+        headers = [*self.headers, *COMMON, ("X-Request-ID", request_id), ("Content-Length", str(len(self.body)))]
+        headers += origin_headers(environ.get("HTTP_ORIGIN"), allowed_origins)
+        start_response(STATUS_LINES[self.status], headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]

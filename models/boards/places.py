@@ -67,7 +67,9 @@ def place_of(score: int, reached_at: int) -> bytes:
 def read_member(member: bytes) -> tuple[int, int, str]:
     """Score, time reached (Unix µs) and user id of a member of the ranking."""
     inverted, reached_at = _PLACE.unpack_from(member)
-    return _INT64_MOST - inverted, reached_at, str(UUID(bytes=member[PLACE_BYTES:]))
+    digits = member[PLACE_BYTES:].hex()  # str(UUID(…)) takes six times as long, and a page is full of them
+    user_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return _INT64_MOST - inverted, reached_at, user_id
 
 
 def refresh_arguments(standing: Standing) -> tuple[bytes, bytes, str, bytes, str]:

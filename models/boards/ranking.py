@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import redis
 from redis.commands.core import Script
 
@@ -24,8 +25,7 @@ UUID_BYTES: Final = 16
 _LUA: Final = Path(__file__).parent / "lua"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One player on a board. `reached_at` is Unix µs, UTC."""
 
     rank: int

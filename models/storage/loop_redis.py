@@ -53,6 +53,7 @@ class LoopRedis:
         self._due: deque[tuple[Told, float]] = deque()
         self._unsent = b""
         self._answered_at = float("-inf")
+        self._taken = False
         self._closed = False
         #: Hears the names of keys that changed; None when it may have been any.
         self.on_changed: Callable[[Iterable[bytes] | None], object] = nobody
@@ -75,11 +76,21 @@ class LoopRedis:
         self._send(hiredis.pack_command(cast(Any, command)))  # its stubs know one element only
 
     def is_current(self) -> bool:
-        """Take what lies in the socket; whether all that was told of changes is known now."""
+        """Whether all is known that was told of changes until now.
+
+        What lies in the socket is taken once in a turn of the loop: a request that is served in this turn was there
+        when it began.
+        """
         if self._socket is None:
             return False
-        self._take()
+        if not self._taken:
+            self._taken = True
+            self._loop.call_soon(self._next_turn)
+            self._take()
         return time.monotonic() - self._answered_at <= BELIEVED_SECONDS
+
+    def _next_turn(self) -> None:
+        self._taken = False
 
     def _beat(self) -> None:
         if self._closed:

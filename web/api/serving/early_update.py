@@ -23,7 +23,8 @@ from web.wsgi import Answer
 RULE: Final = "/api/v1/scores/update"
 _BEARER: Final = b"Bearer "
 _HEADERS: Final = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-_REPLAYED: Final = [*_HEADERS, ("Idempotent-Replayed", "true")]
+_FRESH: Final = Answer(202, _HEADERS)
+_REPLAYED: Final = Answer(202, [*_HEADERS, ("Idempotent-Replayed", "true")])
 
 
 class EarlyUpdate:
@@ -105,7 +106,7 @@ class EarlyUpdate:
             f'{{"action_id":"{verdict.action_id}","status":"queued",'
             f'"status_url":"/api/v1/scores/updates/{verdict.action_id}"}}'
         )
-        return Answer(202, _REPLAYED if verdict.replayed else _HEADERS, body.encode())
+        return (_REPLAYED if verdict.replayed else _FRESH).with_body(body.encode())
 
     def _open(self) -> LoopConnection:
         url = self._services.settings.database_url

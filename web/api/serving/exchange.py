@@ -13,11 +13,12 @@ import structlog
 
 from models import deadlines
 from models.errors import Internal
+from web.cors import origin_headers
 from web.metrics import Requests
 from web.problems import problem_answer
 from web.request_log import RequestLog, Served
 from web.requests import request_id_of
-from web.wsgi import STATUS_LINES, Answer
+from web.wsgi import COMMON, STATUS_LINES, Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -41,6 +42,9 @@ class Host(Protocol):
 
     def route(self, exchange: Exchange) -> None:
         """See to it that the request is answered."""
+
+    def date_line(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn's own header lines, which change once a second."""
 
     def body_bytes_most(self, path: bytes) -> int:
         """What a body may have before it is read no further."""
@@ -158,11 +162,14 @@ class Exchange:
     def answer(self, answer: Answer, rule: str) -> None:
         """Answer without Flask, and tell metrics and log what Flask's hooks would."""
         serving = self.protocol.serving
-        origin = self.fields.get(b"origin")
-        headers = answer.all_headers(
-            self.request_id, None if origin is None else origin.decode("latin-1"), serving.allowed_origins
-        )
-        self.finish(answer.status, headers, b"" if self.method == b"HEAD" else answer.body)
+        lines = f"X-Request-ID: {self.request_id}\r\n"
+        if answer.status not in _NO_BODY:
+            lines = f"Content-Length: {len(answer.body)}\r\n{lines}"
+        if (origin := self.fields.get(b"origin")) is not None:
+            lines += "".join(
+                [f"{n}: {v}\r\n" for n, v in origin_headers(origin.decode("latin-1"), serving.allowed_origins)]
+            )
+        self._send(answer.head, lines, answer.body)
         nanoseconds = time.monotonic_ns() - self.started_ns
         method = self.method.decode()
         serving.requests.count(method, answer.status, rule, nanoseconds, answer.code)
@@ -172,17 +179,20 @@ class Exchange:
         )
 
     def finish(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Send an answer in one piece."""
+        """Send Flask's answer."""
+        self._send(_LINES[status], "".join([f"{name}: {value}\r\n" for name, value in headers]), body)
+
+    def _send(self, head: bytes, lines: str, body: bytes) -> None:
+        """Send an answer in one piece: its head, further header lines, its body."""
         protocol = self.protocol
         self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():
             return
         keeps = self.keep_alive and not protocol.ends
-        head = "".join([f"{name}: {value}\r\n" for name, value in headers])
         if not keeps:
-            head += "Connection: close\r\n"
-        date = b"".join([b"%b: %b\r\n" % each for each in protocol.server_state.default_headers])
-        protocol.transport.write(b"%b%b%b\r\n%b" % (_LINES[status], head.encode("latin-1"), date, body))
+            lines += "Connection: close\r\n"
+        date = protocol.serving.date_line(protocol.server_state.default_headers)
+        protocol.transport.write(b"%b%b%b\r\n%b" % (head, lines.encode("latin-1"), date, body))
         if not keeps:
             protocol.transport.close()
         protocol.on_response_complete()
@@ -211,7 +221,7 @@ class Exchange:
             internal = Internal()
             answer = problem_answer(internal.code, internal.detail, self.request_id, error=internal)
             status, body = answer.status, answer.body
-            headers = answer.all_headers(self.request_id, None, frozenset())
+            headers = [*answer.headers, *COMMON, ("X-Request-ID", self.request_id)]
         if status not in _NO_BODY and not any(name.lower() == "content-length" for name, _ in headers):
             headers = [*headers, ("Content-Length", str(len(body)))]
         self.protocol.loop.call_soon_threadsafe(self.finish, status, headers, body)

@@ -48,6 +48,8 @@ class Serving:
         self.request_log = request_log
         self.allowed_origins = frozenset(services.settings.allowed_origins)
         self._gate = gate
+        self._dated: list[tuple[bytes, bytes]] = []
+        self._date_line = b""
         self._services = services
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
         self._update: EarlyUpdate | None = None
@@ -78,6 +80,12 @@ class Serving:
     def body_bytes_most(self, path: bytes) -> int:
         """What a body may have before it is called too large; views refuse less."""
         return BATCH_BYTES_MOST if path == BATCH_PATH else RANKS_BYTES_MOST
+
+    def date_line(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn's own header lines, which change once a second."""
+        if headers is not self._dated:
+            self._dated, self._date_line = headers, b"".join([b"%b: %b\r\n" % each for each in headers])
+        return self._date_line
 
     def route(self, exchange: Exchange) -> None:
         """See to it that the request is answered."""
