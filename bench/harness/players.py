@@ -20,9 +20,8 @@ from sqlalchemy.engine import make_url
 
 from models.accounts.keys import KeyCipher
 from models.accounts.signing import action_message
-from models.boards.ranking import Keys, RankingStore
 from models.settings import Settings
-from models.storage.redis import open_redis
+from models.stores import open_stores
 from web.identity import OWN_ALGORITHM, PLAYER_AUDIENCE
 
 BOARD: Final = "global"
@@ -57,8 +56,8 @@ def populate(settings: Settings, count: int, *, playing: int | None = None, seed
         connection.commit()
         connection.autocommit = True
         cursor.execute("VACUUM ANALYZE users, scores")
-        cursor.execute("CHECKPOINT") if connection.info.user == "postgres" else None
-    RankingStore(open_redis(settings.redis_url)).drop(Keys(BOARD, SEASON))  # the next reader rebuilds it
+    with open_stores(settings) as stores:
+        stores.ranking.rebuild(BOARD)
     chosen = dice.sample(range(count), playing or count)
     return [Player(ids[at], keys[at], token_of(settings, ids[at])) for at in chosen]
 

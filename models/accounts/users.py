@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
@@ -15,9 +15,16 @@ from sqlalchemy.exc import IntegrityError
 
 from models.accounts.keys import SECRET_KEY_BYTES, KeyCipher, SealedKey
 from models.errors import AlreadyExists, FieldError, NotFound
+from models.storage.database import BoundedConnection
+from models.storage.prepared import Prepared, text_array
 
 #: Decrypted keys of the most recent players a process keeps: about 10 MB when full.
 KEYS_REMEMBERED: Final = 50_000
+
+
+_KEYS: Final = Prepared(
+    "keys", "SELECT id::text, secret_key_kid, encode(secret_key, 'hex') FROM users WHERE id = ANY($1::uuid[])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +102,24 @@ class Users:
                 ).first()
             if row is None:
                 raise NotFound("There is no such player.")
-            key = self._cipher.open(SealedKey(row.secret_key_kid, bytes(row.secret_key)), user_id)
-            with self._lock:
-                self._keys[user_id] = key
-                while len(self._keys) > KEYS_REMEMBERED:
-                    self._keys.popitem(last=False)
+            key = self._remember(user_id, SealedKey(row.secret_key_kid, bytes(row.secret_key)))
+        return key
+
+    def learn_keys(self, connection: BoundedConnection[Any], user_ids: list[str]) -> None:
+        """Read these players' keys in one round trip, so that `knows_key` of them; unknown players are left out.
+
+        Raises:
+            psycopg.Error, KeyUnreadable.
+        """
+        for user_id, kid, digits in _KEYS.execute(connection, (text_array(user_ids),)):
+            self._remember(user_id, SealedKey(kid, bytes.fromhex(digits)))
+
+    def _remember(self, user_id: str, sealed: SealedKey) -> bytes:
+        key = self._cipher.open(sealed, user_id)
+        with self._lock:
+            self._keys[user_id] = key
+            while len(self._keys) > KEYS_REMEMBERED:
+                self._keys.popitem(last=False)
         return key
 
     def find(self, username: str) -> User | None:

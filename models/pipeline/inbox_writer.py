@@ -38,7 +38,7 @@ Opener = Callable[[], BoundedConnection[tuple[Any, ...]]]
 
 
 class InboxWriter:
-    """One connection, one write at a time: who calls sees to that (`group_commit.py`, `loop_commit.py`)."""
+    """One connection, one write at a time: who calls sees to that (`group_commit.py`, `loop_groups.py`)."""
 
     def __init__(self, open_connection: Opener) -> None:
         self._open = open_connection

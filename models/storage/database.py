@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.abc import RV, PQGen
@@ -85,6 +85,9 @@ class BoundedConnection(psycopg.Connection[Row]):
         return super().wait(gen, interval, seconds)
 
 
+Opened = TypeVar("Opened", bound=BoundedConnection[tuple[Any, ...]])
+
+
 def _connect_seconds() -> int:
     """Whole seconds, as libpq has it, of what is left of the request's time.
 
@@ -121,20 +124,21 @@ def open_engine(database_url: str) -> Engine:
 
 
 def open_connection(
-    database_url: str,
-    *,
-    planner: Mapping[str, str] | None = None,
-    kind: type[BoundedConnection[tuple[Any, ...]]] = BoundedConnection,
+    database_url: str, *, planner: Mapping[str, str] | None = None
 ) -> BoundedConnection[tuple[Any, ...]]:
     """A connection outside the pool, for the one loop that owns it; statements are prepared at first use.
 
     Args:
         planner: settings of Postgres' planner for this connection.
-        kind: how it waits.
 
     Raises:
         psycopg.OperationalError: Postgres cannot be reached within the connect time-out.
     """
+    return open_as(BoundedConnection, database_url, planner)
+
+
+def open_as(kind: type[Opened], database_url: str, planner: Mapping[str, str] | None = None) -> Opened:
+    """The same of a kind that waits in another way."""
     url = make_url(database_url)
     conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
     options = connect_options()

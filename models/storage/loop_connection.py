@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Final, TypeVar, cast
 
 from greenlet import getcurrent, greenlet
@@ -17,7 +17,7 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 from psycopg.waiting import Ready, Wait
 
-from models.storage.database import BoundedConnection
+from models.storage.database import BoundedConnection, open_as
 
 Answer = TypeVar("Answer")
 
@@ -85,6 +85,44 @@ class LoopConnection(BoundedConnection[tuple[Any, ...]]):
                 loop.remove_reader(socket)
             if wanted in _WRITES:
                 loop.remove_writer(socket)
+
+
+class LoopLine:
+    """A connection that is opened when it is needed and there is none."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, database_url: str) -> None:
+        self._loop = loop
+        self._database_url = database_url
+        self._opening = ThreadPoolExecutor(1, thread_name_prefix="connect")
+        self._connection: LoopConnection | None = None
+
+    def open(self) -> LoopConnection:
+        """A new connection; stands aside until it is there.
+
+        Raises:
+            psycopg.OperationalError: Postgres cannot be reached.
+        """
+        connection = in_thread(self._loop, self._opening, lambda: open_as(LoopConnection, self._database_url))
+        connection.autocommit = True
+        connection.live_on(self._loop)
+        return connection
+
+    def get(self) -> LoopConnection:
+        """The connection. Raises what `open` raises."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.open()
+        return self._connection
+
+    def close(self) -> None:
+        """Close it; the next who needs one opens it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def end(self) -> None:
+        """Close it for good."""
+        self.close()
+        self._opening.shutdown(wait=False)
 
 
 def _stand_aside() -> Any:

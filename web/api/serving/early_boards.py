@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -55,7 +55,7 @@ class Asked:
     """A page that is being read, and who waits for it."""
 
     age: int
-    waiting: list[Exchange] = field(default_factory=list)
+    waiting: list[Exchange]
 
 
 class EarlyBoards:
@@ -97,10 +97,11 @@ class EarlyBoards:
             self._answer(exchange, kept, wanted)
             return True
         asked = self._asked.get(target)
-        if asked is None or asked.age != age:  # who asks after a change must not be told what was read before it
-            asked = self._asked[target] = Asked(age)
+        if asked is not None and asked.age == age:
+            asked.waiting.append(exchange)
+        else:  # who asks after a change must not be told what was read before it
+            asked = self._asked[target] = Asked(age, [exchange])
             self._read(target, wanted, keys, name, asked)
-        asked.waiting.append(exchange)
         return True
 
     def _parsed(self, target: Target) -> tuple[Wanted, Keys, bytes] | None:

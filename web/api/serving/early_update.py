@@ -1,18 +1,19 @@
-"""`POST /api/v1/scores/update` of a player whose token is known, with a right body and nobody waiting."""
+"""`POST /api/v1/scores/update` with a right token and body, and nobody waiting for the result."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from models.errors import ScoreboardError
+import psycopg
+
+from models.errors import QueueUnavailable, ScoreboardError
 from models.pipeline.inbox import Arrival
 from models.pipeline.inbox_writer import InboxWriter, Receipt, Verdict
-from models.pipeline.loop_commit import LoopCommit
+from models.pipeline.loop_groups import LoopGroups
 from models.pipeline.updates import parse_update
-from models.storage.database import open_connection
-from models.storage.loop_connection import LoopConnection, in_thread
+from models.storage.loop_connection import LoopLine
 from web.api.serving.exchange import Exchange
 from web.gate import Gate
 from web.metrics import count_receipt
@@ -30,29 +31,58 @@ _REPLAYED: Final = Answer(202, [*_HEADERS, ("Idempotent-Replayed", "true")])
 class EarlyUpdate:
     """The route without Flask and without a thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, services: Services, gate: Gate) -> None:
-        self._loop = loop
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        services: Services,
+        gate: Gate,
+        to_flask: Callable[[Exchange], object],
+    ) -> None:
         self._services = services
-        self._lane = gate.writes
         self._gate = gate
+        self._lane = gate.writes
+        self._to_flask = to_flask
         self._acceptor = services.stores.acceptor
-        self._opening = ThreadPoolExecutor(1, thread_name_prefix="connect")
-        self._writer = InboxWriter(self._open)
+        self._line = LoopLine(loop, services.settings.database_url)
+        self._writer = InboxWriter(self._line.open)
         self._writer.on_group = self._acceptor.writer.on_group
-        self._commits: LoopCommit[Arrival, Verdict] = LoopCommit(loop, self._writer.write)
+        self._commits: LoopGroups[Arrival, Verdict] = LoopGroups(loop, self._writer.write)
+        self._keys: LoopGroups[str, None] = LoopGroups(loop, self._learn_keys)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._writer.close()
-        self._opening.shutdown(wait=False)
+        self._line.end()
 
     def take(self, exchange: Exchange) -> bool:
         """Whether it will be answered here; when not, nothing was spent and Flask is to answer."""
         if not self._lane.enter():
             exchange.answer(self._gate.refusal(self._lane, exchange.request_id), RULE)
             return True
-        arrival = self._admitted(exchange)
-        if arrival is None or not self._services.limits.write_on_credit(arrival.address or "unknown", arrival.user_id):
+        user_id = self._sender(exchange)
+        if user_id is None:
+            self._lane.leave()
+            return False
+        if self._services.stores.users.knows_key(user_id):
+            return self._accept(exchange, user_id)
+        try:
+            self._keys.submit(user_id, exchange.answer_by, lambda _: self._accept_or_pass_on(exchange, user_id))
+        except ScoreboardError:
+            self._lane.leave()
+            return False
+        return True
+
+    def _accept_or_pass_on(self, exchange: Exchange, user_id: str) -> None:
+        if not self._services.stores.users.knows_key(user_id):  # no such player, or Postgres is away
+            self._lane.leave()
+            self._to_flask(exchange)
+        elif not self._accept(exchange, user_id):
+            self._to_flask(exchange)
+
+    def _accept(self, exchange: Exchange, user_id: str) -> bool:
+        """Admit it, count it, and have it committed; False, and nothing spent, when Flask is to answer."""
+        arrival = self._admitted(exchange, user_id)
+        if arrival is None or not self._services.limits.write_on_credit(arrival.address or "unknown", user_id):
             self._lane.leave()
             return False
 
@@ -66,10 +96,8 @@ class EarlyUpdate:
             done(error)
         return True
 
-    def _admitted(self, exchange: Exchange) -> Arrival | None:
-        """What every check lets pass that leaves no trace and waits for nothing. The limits come after them here, and
-        before some of them in Flask, which makes no difference to who passes all.
-        """
+    def _sender(self, exchange: Exchange) -> str | None:
+        """The player whose token it carries, if the request is an ordinary one."""
         fields = exchange.fields
         if (
             fields.get(b"content-type") != b"application/json"
@@ -82,18 +110,30 @@ class EarlyUpdate:
         bearer = fields.get(b"authorization", b"")
         if not bearer.startswith(_BEARER):
             return None
-        here = self._services
-        claims = here.identity.remembered(bearer[len(_BEARER) :].decode("latin-1"))
-        if claims is None or claims.kind != "access" or not here.stores.users.knows_key(claims.subject):
-            return None
+        claims = self._services.identity.known(bearer[len(_BEARER) :].decode("latin-1"))
+        return claims.user_id if claims is not None and claims.kind == "access" else None
+
+    def _admitted(self, exchange: Exchange, user_id: str) -> Arrival | None:
+        """What every check lets pass that leaves no trace. The limits come after them here, and before some of them
+        in Flask, which makes no difference to who passes all.
+        """
         client = exchange.protocol.client
         try:
             update = parse_update(exchange.body)
-            return self._acceptor.admit(
-                claims.subject, update, address=client[0] if client else None, request_id=exchange.request_id
-            )
+            address = client[0] if client else None
+            return self._acceptor.admit(user_id, update, address=address, request_id=exchange.request_id)
         except ScoreboardError:
             return None
+
+    def _learn_keys(self, user_ids: list[str], deadline: float) -> list[None]:
+        try:
+            connection = self._line.get()
+            connection.answer_by = deadline
+            self._services.stores.users.learn_keys(connection, user_ids)
+        except psycopg.Error as error:
+            self._line.close()
+            raise QueueUnavailable(retry_after_seconds=1) from error
+        return [None] * len(user_ids)
 
     def _told(self, verdict: Verdict, request_id: str) -> Answer:
         if not isinstance(verdict, Receipt):
@@ -107,15 +147,3 @@ class EarlyUpdate:
             f'"status_url":"/api/v1/scores/updates/{verdict.action_id}"}}'
         )
         return (_REPLAYED if verdict.replayed else _FRESH).with_body(body.encode())
-
-    def _open(self) -> LoopConnection:
-        url = self._services.settings.database_url
-
-        def connect() -> Any:
-            connection = open_connection(url, kind=LoopConnection)
-            connection.autocommit = True
-            return connection
-
-        connection: LoopConnection = in_thread(self._loop, self._opening, connect)
-        connection.live_on(self._loop)
-        return connection

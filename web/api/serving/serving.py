@@ -57,7 +57,7 @@ class Serving:
 
     def start(self, loop: asyncio.AbstractEventLoop, connections: Callable[[], Iterable[Connection]]) -> None:
         """Begin to serve on this loop."""
-        self._update = EarlyUpdate(loop, self._services, self._gate)
+        self._update = EarlyUpdate(loop, self._services, self._gate, self.to_flask)
         self._boards = EarlyBoards(loop, self._services, self.to_flask)
 
         def look() -> None:

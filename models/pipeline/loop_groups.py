@@ -1,4 +1,4 @@
-"""Lets concurrent requests of an event loop share one commit, as `group_commit.py` does for threads.
+"""Lets concurrent requests of an event loop share one statement and commit, as `group_commit.py` does for threads.
 
 What arrives while a group is written goes with the next one. Nobody is woken and nothing changes hands: who waits is
 an entry in a queue, and the answer a call.
@@ -35,7 +35,7 @@ class _Waiting(NamedTuple):
     done: Callable[[Any], None]
 
 
-class LoopCommit(Generic[Item, Verdict]):
+class LoopGroups(Generic[Item, Verdict]):
     """Gathers items into writes, one write at a time; all on the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, write: Callable[[list[Item], float], list[Verdict]]) -> None:

@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.errors import NotReady, Overloaded, QueueUnavailable, ScoreboardError
-from models.pipeline import loop_commit
-from models.pipeline.loop_commit import LoopCommit
+from models.pipeline import loop_groups
+from models.pipeline.loop_groups import LoopGroups
 
 
 class Store:
@@ -45,7 +45,7 @@ class Store:
 class Callers:
     """What each item's sender was told."""
 
-    def __init__(self, commits: LoopCommit[int, str]) -> None:
+    def __init__(self, commits: LoopGroups[int, str]) -> None:
         self._commits = commits
         self.told: dict[int, list[str | ScoreboardError]] = {}
 
@@ -62,7 +62,7 @@ def store() -> Store:
 
 @pytest.fixture
 def callers(store: Store) -> Callers:
-    return Callers(LoopCommit(_Still(), store.write))  # type: ignore[arg-type]
+    return Callers(LoopGroups(_Still(), store.write))  # type: ignore[arg-type]
 
 
 class _Still:
@@ -124,7 +124,7 @@ def test_a_failed_write_fails_its_own_and_no_other(store: Store, callers: Caller
 
 
 def test_a_sender_who_cannot_be_answered_keeps_no_other_from_its_answer(store: Store) -> None:
-    commits: LoopCommit[int, str] = LoopCommit(_Still(), store.write)  # type: ignore[arg-type]
+    commits: LoopGroups[int, str] = LoopGroups(_Still(), store.write)  # type: ignore[arg-type]
     callers = Callers(commits)
     callers.submit(1)
     commits.submit(2, time.monotonic() + 9, lambda _verdict: 1 // 0)
@@ -136,9 +136,9 @@ def test_a_sender_who_cannot_be_answered_keeps_no_other_from_its_answer(store: S
 
 def test_who_would_be_answered_too_late_is_let_go_unwritten(store: Store) -> None:
     loop = _Still()
-    callers = Callers(LoopCommit(loop, store.write))  # type: ignore[arg-type]
+    callers = Callers(LoopGroups(loop, store.write))  # type: ignore[arg-type]
     callers.submit(1)
-    callers.submit(2, seconds=loop_commit.MARGIN_SECONDS - 0.1)
+    callers.submit(2, seconds=loop_groups.MARGIN_SECONDS - 0.1)
     callers.submit(3)
     for ring in list(loop.timers):
         ring()
@@ -151,7 +151,7 @@ def test_who_would_be_answered_too_late_is_let_go_unwritten(store: Store) -> Non
 def test_more_than_may_wait_are_told_to_come_back(
     store: Store, callers: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_commit, "WAITING_MOST", 2)
+    monkeypatch.setattr(loop_groups, "WAITING_MOST", 2)
     for item in (1, 2, 3):
         callers.submit(item)
     with pytest.raises(Overloaded):
@@ -168,7 +168,7 @@ def test_in_any_order_of_arrivals_and_commits_each_is_told_once_and_its_own(
 ) -> None:
     store = Store()
     store.fail_with = {number: NotReady() for number in failing}
-    callers = Callers(LoopCommit(_Still(), store.write))  # type: ignore[arg-type]
+    callers = Callers(LoopGroups(_Still(), store.write))  # type: ignore[arg-type]
     for item, arrival in enumerate(arrives):
         if arrival:
             callers.submit(item)
