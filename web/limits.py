@@ -82,6 +82,10 @@ class Limits:
             [*((limit, address) for limit in self._address), *((limit, user_id) for limit in self._user)]
         )
 
+    def user_on_credit(self, user_id: str) -> bool:
+        """The same against the player alone."""
+        return self._credit.spend([(limit, user_id) for limit in self._user])
+
     def _spend(self, limits: tuple[Limit, ...], caller: str) -> None:
         if self._credit.spend([(limit, caller) for limit in limits]):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 from flask import Flask, Response, g, request
@@ -60,6 +60,13 @@ def observe_stores(stores: Stores) -> None:
 def count_receipt(receipt: Receipt, way: str) -> None:
     """Count an acceptance, or a repeat of one."""
     (_REPLAYED_BY if receipt.replayed else _ACCEPTED_BY)[way].inc()
+
+
+def count_receipts(replayed: Sequence[bool], way: str) -> None:
+    """Count many at once; whether each is a repeat."""
+    repeats = sum(replayed)
+    _ACCEPTED_BY[way].inc(len(replayed) - repeats)
+    _REPLAYED_BY[way].inc(repeats)
 
 
 def count_read(status: int) -> None:

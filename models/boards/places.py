@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
+
+import msgspec
 
 _INT64_MOST: Final = 2**63 - 1
 _PLACE: Final = struct.Struct(">QQ")
@@ -19,8 +20,7 @@ _VERSION: Final = struct.Struct(">Q")
 PLACE_BYTES: Final = _PLACE.size
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """A player's absolute score on a board, as Postgres has it."""
 
     user_id: str
@@ -75,7 +75,7 @@ def read_member(member: bytes) -> tuple[int, int, str]:
 def refresh_arguments(standing: Standing) -> tuple[bytes, bytes, str, bytes, str]:
     """What refresh.lua takes for one player."""
     return (
-        UUID(standing.user_id).bytes,
+        bytes.fromhex(standing.user_id.replace("-", "")),  # UUID(…).bytes takes four times as long
         place_of(standing.score, standing.reached_at),
         repr(float(-standing.score)),
         _VERSION.pack(standing.version),

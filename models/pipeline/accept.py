@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from models.accounts import signing
 from models.accounts.users import Users
@@ -30,8 +30,7 @@ from models.pipeline.updates import SignedUpdate
 from models.storage.database import AWAY, open_connection
 
 
-@dataclass(frozen=True, slots=True)
-class ServerUpdate:
+class ServerUpdate(NamedTuple):
     """An update that a game server vouches for."""
 
     user_id: str

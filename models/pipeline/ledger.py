@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
 import psycopg
 from sqlalchemy import Connection, text
 
@@ -27,8 +28,7 @@ class Worth:
     points: int
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedUpdate:
+class AppliedUpdate(msgspec.Struct, frozen=True, gc=False):
     """One new history row, as its player's sockets need it. `accepted_at` is Unix µs."""
 
     user_id: str

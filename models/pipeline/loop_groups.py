@@ -6,17 +6,15 @@ an entry in a queue, and the answer a call.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from models.errors import Overloaded, QueueUnavailable, ScoreboardError
 from models.pipeline.group_commit import GROUP_MOST, MARGIN_SECONDS, WAITING_MOST
-from models.storage.loop_connection import run_aside
 
 #: How often those are looked for whose time ends before their write could begin.
 LOOK_SECONDS: Final = 0.25
@@ -25,6 +23,23 @@ Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
 
 log = structlog.get_logger(__name__)
+
+
+class Timer(Protocol):
+    """A call that is due."""
+
+    def cancel(self) -> None:
+        """Call it no more."""
+
+
+class Turns(Protocol):
+    """An event loop, as far as it is needed here."""
+
+    def call_later(self, seconds: float, call: Callable[[], object], /) -> Timer:
+        """Call it from the loop."""
+
+    def spawn(self, work: Callable[[], None], /) -> None:
+        """Run what may wait, and go on meanwhile."""
 
 
 class _Waiting(NamedTuple):
@@ -38,15 +53,15 @@ class _Waiting(NamedTuple):
 class LoopGroups(Generic[Item, Verdict]):
     """Gathers items into writes, one write at a time; all on the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, write: Callable[[list[Item], float], list[Verdict]]) -> None:
+    def __init__(self, turns: Turns, write: Callable[[list[Item], float], list[Verdict]]) -> None:
         """`write` gets a group's items and the time by which it must have returned, and gives a verdict for each
-        after its commit; it may stand aside (`loop_connection.py`).
+        after its commit; it may wait.
         """
-        self._loop = loop
+        self._turns = turns
         self._write = write
         self._waiting: deque[_Waiting] = deque()
         self._writing = False
-        self._looking: asyncio.TimerHandle | None = None
+        self._looking: Timer | None = None
 
     def submit(self, item: Item, answer_by: float, done: Callable[[Verdict | ScoreboardError], None]) -> None:
         """Have the item written; `done` is told the verdict after the commit it went with, or why there is none.
@@ -59,9 +74,9 @@ class LoopGroups(Generic[Item, Verdict]):
         self._waiting.append(_Waiting(item, answer_by, done))
         if not self._writing:
             self._writing = True
-            run_aside(self._write_all)
+            self._turns.spawn(self._write_all)
         if self._waiting and self._looking is None:
-            self._looking = self._loop.call_later(LOOK_SECONDS, self._refuse_late)
+            self._looking = self._turns.call_later(LOOK_SECONDS, self._refuse_late)
 
     def _write_all(self) -> None:
         try:
@@ -100,4 +115,4 @@ class LoopGroups(Generic[Item, Verdict]):
             late = QueueUnavailable("The write did not end in time; send the same action again.", retry_after_seconds=1)
             self._waiting.popleft().done(late)
         if self._waiting and self._looking is None:
-            self._looking = self._loop.call_later(LOOK_SECONDS, self._refuse_late)
+            self._looking = self._turns.call_later(LOOK_SECONDS, self._refuse_late)

@@ -25,9 +25,15 @@ _READS: Final = (Wait.R, Wait.RW)
 _WRITES: Final = (Wait.W, Wait.RW)
 
 
-def run_aside(work: Callable[[], None]) -> None:
-    """Run something on the loop's thread that may stand aside; returns when it does so for the first time."""
-    greenlet(work, parent=getcurrent()).switch()
+class LoopTurns:
+    """asyncio's event loop, as what runs on any loop uses it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.call_later = loop.call_later
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run something that may stand aside; returns when it does so for the first time."""
+        greenlet(work, parent=getcurrent()).switch()
 
 
 def in_thread(loop: asyncio.AbstractEventLoop, executor: Executor, work: Callable[[], Answer]) -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from secrets import token_hex
 from uuid import uuid4
 
@@ -48,7 +47,7 @@ def take(stores: Stores, player: Registered, update: SignedUpdate) -> Receipt:
 
 
 def changed(update: SignedUpdate, **members: object) -> SignedUpdate:
-    return msgspec.structs.replace(update, **members)
+    return msgspec.structs.update._replace(**members)
 
 
 def test_an_accepted_update_is_a_committed_row_with_all_that_was_signed(stores, player, raw) -> None:
@@ -103,8 +102,8 @@ def test_a_repeat_is_answered_as_one_at_any_later_time(stores, player, drain, co
     first = take(stores, player, update)
     drain()
     before = contents()
-    assert take(stores, player, update) == replace(first, replayed=True)
-    assert take(stores, player, sign(player, "a-1")) == replace(first, replayed=True)
+    assert take(stores, player, update) == first._replace(replayed=True)
+    assert take(stores, player, sign(player, "a-1")) == first._replace(replayed=True)
     assert contents() == before
 
 
@@ -234,7 +233,7 @@ class TestBatch:
             [
                 server_update(bob, action_id="k-1", value=3),
                 known,
-                replace(known, value=2),
+                known._replace(value=2),
                 server_update(ada, "fly"),
                 server_update(ada, value=101),
                 ServerUpdate(str(uuid4()), "k-2", "level_complete", 1),
@@ -260,7 +259,7 @@ class TestBatch:
 
     def test_the_same_item_twice_in_a_batch_is_one_row(self, submit_batch, player, query) -> None:
         update = server_update(player)
-        verdicts = submit_batch([update, update, replace(update, value=2)])
+        verdicts = submit_batch([update, update, update._replace(value=2)])
         assert [type(verdict) for verdict in verdicts] == [Receipt, Receipt, ActionIdConflict]
         assert [verdict.replayed for verdict in verdicts[:2]] == [False, True]
         assert query("SELECT value FROM inbox") == [(1,)]

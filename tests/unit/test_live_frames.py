@@ -24,6 +24,7 @@ from web.live.frames import (
     ping_frame,
     pong_frame,
     text_frame,
+    whole_texts,
 )
 
 
@@ -115,3 +116,36 @@ def test_every_closing_fits_its_frame() -> None:
     for value in vars(closing).values():
         if isinstance(value, closing.Closing):
             assert len(close_frame(value.code, value.reason)) <= 127
+
+
+@given(conversations())
+def test_whole_texts_are_what_a_reader_reads(conversation: tuple[bytes, list[Received]]) -> None:
+    data, expected = conversation
+    texts = whole_texts(data)
+    if all(isinstance(item, Text) for item in expected):
+        assert texts == expected
+    else:
+        assert texts is None
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.builds(lambda n, rest: bytes([0x81, 0x80 | n]) + rest, st.integers(0, 127), st.binary(max_size=300)),
+        st.builds(
+            lambda n, rest: b"\x81\xfe" + n.to_bytes(2, "big") + rest, st.integers(0, 400), st.binary(max_size=500)
+        ),
+        st.builds(lambda payload, cut: masked(0x1, payload)[:cut], st.binary(max_size=300), st.integers(0, 320)),
+    )
+)
+def test_whatever_comes_is_read_alike_or_left_to_the_reader(data: bytes) -> None:
+    texts = whole_texts(data)
+    if texts is not None:
+        reader = FrameReader()
+        assert list(reader.read(data)) == texts
+        assert reader.clean
+
+
+def test_a_message_too_large_is_left_to_the_reader() -> None:
+    assert whole_texts(masked(0x1, b"x" * MESSAGE_BYTES_MOST)) == [Text("x" * MESSAGE_BYTES_MOST)]
+    assert whole_texts(masked(0x1, b"x" * (MESSAGE_BYTES_MOST + 1))) is None

@@ -11,6 +11,7 @@ import pytest
 
 from models.accounts.tokens import Claims
 from models.errors import NonceReused, NotReady, QueueUnavailable, ScoreboardError, TokenExpired, TokenRevoked
+from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.updates import SignedUpdate
 from web.live import closing, rounds
 from web.live.messages import Result
@@ -57,6 +58,8 @@ class World:
     """A session with everything around it."""
 
     def __init__(self) -> None:
+        self.takes = False
+        self.taken: list[tuple[SignedUpdate, Callable[[Verdict], None]]] = []
         self.joined: list[tuple[str, int, int | None]] = []
         self.left = 0
         self.refusal: ScoreboardError | None = None
@@ -87,6 +90,11 @@ class World:
     def still_holds(self, claims: Claims) -> None:
         if self.refusal is not None:
             raise self.refusal
+
+    def take(self, claims: Claims, update: SignedUpdate, *, address: str, done: Callable[[Verdict], None]) -> bool:
+        if self.takes:
+            self.taken.append((update, done))
+        return self.takes
 
     def accept(self, claims: Claims, update: SignedUpdate, *, address: str) -> bool:
         if self.refusal is not None:
@@ -196,6 +204,56 @@ def test_a_token_that_ends_between_two_updates_ends_the_socket(player: World) ->
     player.say(**SCORE)
     player.work()
     assert player.ending() == (4401, "token_revoked")
+
+
+def test_an_update_that_need_not_wait_is_acknowledged_when_its_verdict_is_told(player: World) -> None:
+    player.takes = True
+    player.say(**SCORE)
+    ((update, done),) = player.taken
+    assert (update.action_id, player.heard(), player.errands) == ("a-1", [], [])
+    done(Receipt("a-1", replayed=False, shard=0))
+    assert player.heard() == [{"type": "ack", "action_id": "a-1", "status": "queued"}]
+
+
+def test_of_a_repeat_taken_at_once_is_told_what_it_did(player: World) -> None:
+    player.takes = True
+    player.say(**SCORE)
+    player.taken.pop()[1](Receipt("a-1", replayed=True, shard=0))
+    player.work()
+    assert [message["type"] for message in player.heard()] == ["ack", "applied"]
+    player.say(**SCORE)
+    player.full = True
+    player.taken.pop()[1](Receipt("a-1", replayed=True, shard=0))
+    assert [message["type"] for message in player.heard()] == ["ack"]
+
+
+def test_a_verdict_against_an_update_taken_at_once_is_an_error_and_no_end(player: World) -> None:
+    player.takes = True
+    player.say(**SCORE)
+    player.taken.pop()[1](NonceReused())
+    (error,) = player.heard()
+    assert (error["type"], error["code"], error["action_id"]) == ("error", "nonce_reused", "a-1")
+    assert player.ending() is None
+
+
+def test_updates_taken_at_once_are_bounded_as_well(player: World) -> None:
+    player.takes = True
+    for _ in range(IN_FLIGHT_MOST + 1):
+        player.say(**SCORE)
+    assert [message["code"] for message in player.heard()] == ["rate_limited"]
+    for _, done in player.taken:
+        done(Receipt("a-1", replayed=False, shard=0))
+    assert len(player.heard()) == IN_FLIGHT_MOST
+    player.say(**SCORE)
+    assert player.heard() == []
+
+
+def test_a_verdict_for_a_socket_that_is_gone_is_told_to_nobody(player: World) -> None:
+    player.takes = True
+    player.say(**SCORE)
+    player.session.lost()
+    player.taken.pop()[1](Receipt("a-1", replayed=False, shard=0))
+    assert player.heard() == []
 
 
 def test_updates_that_wait_are_bounded(player: World) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -62,7 +62,7 @@ def store() -> Store:
 
 @pytest.fixture
 def callers(store: Store) -> Callers:
-    return Callers(LoopGroups(_Still(), store.write))  # type: ignore[arg-type]
+    return Callers(LoopGroups(_Still(), store.write))
 
 
 class _Still:
@@ -77,6 +77,9 @@ class _Still:
 
     def cancel(self) -> None:
         self.timers.clear()
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        greenlet(work, parent=getcurrent()).switch()
 
 
 def test_who_comes_alone_is_written_at_once(store: Store, callers: Callers) -> None:
@@ -124,7 +127,7 @@ def test_a_failed_write_fails_its_own_and_no_other(store: Store, callers: Caller
 
 
 def test_a_sender_who_cannot_be_answered_keeps_no_other_from_its_answer(store: Store) -> None:
-    commits: LoopGroups[int, str] = LoopGroups(_Still(), store.write)  # type: ignore[arg-type]
+    commits: LoopGroups[int, str] = LoopGroups(_Still(), store.write)
     callers = Callers(commits)
     callers.submit(1)
     commits.submit(2, time.monotonic() + 9, lambda _verdict: 1 // 0)
@@ -136,7 +139,7 @@ def test_a_sender_who_cannot_be_answered_keeps_no_other_from_its_answer(store: S
 
 def test_who_would_be_answered_too_late_is_let_go_unwritten(store: Store) -> None:
     loop = _Still()
-    callers = Callers(LoopGroups(loop, store.write))  # type: ignore[arg-type]
+    callers = Callers(LoopGroups(loop, store.write))
     callers.submit(1)
     callers.submit(2, seconds=loop_groups.MARGIN_SECONDS - 0.1)
     callers.submit(3)
@@ -168,7 +171,7 @@ def test_in_any_order_of_arrivals_and_commits_each_is_told_once_and_its_own(
 ) -> None:
     store = Store()
     store.fail_with = {number: NotReady() for number in failing}
-    callers = Callers(LoopGroups(_Still(), store.write))  # type: ignore[arg-type]
+    callers = Callers(LoopGroups(_Still(), store.write))
     for item, arrival in enumerate(arrives):
         if arrival:
             callers.submit(item)

@@ -123,7 +123,9 @@ def batch() -> Response:
     verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=g.request_id)
     for place, sent, verdict in zip(places, updates, verdicts, strict=True):
         states[place] = _item_state(sent, verdict)
-    for shard in {verdict.shard for verdict in verdicts if isinstance(verdict, Receipt) and not verdict.replayed}:
+    receipts = [verdict for verdict in verdicts if isinstance(verdict, Receipt)]
+    metrics.count_receipts([receipt.replayed for receipt in receipts], "batch")
+    for shard in {receipt.shard for receipt in receipts if not receipt.replayed}:
         here.wakeup.wake(shard)
     return answer(schemas.BatchState([state for state in states if state is not None]), 202)
 
@@ -212,7 +214,6 @@ def _status_url(action_id: str) -> str:
 def _item_state(sent: ServerUpdate, verdict: Verdict) -> schemas.BatchItemState:
     if isinstance(verdict, ScoreboardError):
         return _refused(sent.action_id, verdict)
-    metrics.count_receipt(verdict, "batch")
     return schemas.BatchItemState(sent.action_id, "queued")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import structlog
@@ -11,10 +12,14 @@ from models import deadlines
 from models.accounts.tokens import Claims
 from models.errors import TokenExpired, TokenInvalid
 from models.pipeline import ledger
+from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
-from models.storage.database import AWAY
+from models.storage.database import AWAY, open_connection
 from web.live.messages import Result
+from web.live.turns import GeventTurns
+from web.loop_acceptor import LoopAcceptor
 from web.metrics import count_receipt, observe_stores
+from web.requests import request_id_of
 from web.services import Services
 
 log = structlog.get_logger(__name__)
@@ -25,6 +30,9 @@ class Admission:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._revocations = services.stores.revocations
+        database_url = services.settings.database_url
+        self._acceptor = LoopAcceptor(GeventTurns(), services, lambda: open_connection(database_url), way="socket")
         observe_stores(services.stores)
 
     def verify(self, token: str) -> Claims:
@@ -53,6 +61,25 @@ class Admission:
         revocations = self._services.stores.revocations
         revocations.refuse_if_revoked(claims)
         revocations.refuse_if_blocked(claims.subject)
+
+    def take(self, claims: Claims, update: SignedUpdate, *, address: str, done: Callable[[Verdict], None]) -> bool:
+        """Whether the update is taken without waiting: then `done` is told its verdict after its commit (I1)."""
+        if claims.expires_at <= time.time() or not self._revocations.lets_pass(claims):
+            return False
+        limits = self._services.limits
+        return self._acceptor.take(
+            claims.subject,
+            update,
+            address=address,
+            request_id=request_id_of(None),
+            answer_by=time.monotonic() + deadlines.REQUEST_SECONDS,
+            windows=lambda: limits.user_on_credit(claims.subject),
+            done=done,
+        )
+
+    def close(self) -> None:
+        """Close what updates go by."""
+        self._acceptor.close()
 
     def accept(self, claims: Claims, update: SignedUpdate, *, address: str) -> bool:
         """Commit a player's update to the inbox and wake its shard; True when it was there before (I1).

@@ -55,7 +55,7 @@ class Live:
         self._pace.tick = self._hub.tick
         most = min(SOCKETS_MOST, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_RESERVED))
         self.roster = Roster(most=most)
-        admission = Admission(services)
+        self._admission = admission = Admission(services)
         self._shared = Shared(
             hub=self._hub,
             admission=admission,
@@ -99,6 +99,7 @@ class Live:
         self._pace.stop()
         gevent.killall(self._greenlets, timeout=1.0)
         self._feed_client.close()
+        self._admission.close()
         self._services.close()
 
     def welcome(self, accepted: socket.socket, board: str, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,7 @@ import structlog
 
 from models.accounts.tokens import Claims
 from models.errors import Overloaded, RateLimited, ScoreboardError, TokenMissing
+from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.updates import SignedUpdate
 from web.live import closing, messages, metrics
 from web.live.closing import Closing
@@ -23,6 +25,7 @@ from web.live.frames import (
     close_frame,
     ping_frame,
     pong_frame,
+    whole_texts,
 )
 from web.live.hub import Topic
 from web.live.people import Place
@@ -145,9 +148,13 @@ class Session:
     def received(self, data: bytes) -> None:
         """Bytes came."""
         self.heard_at = time.monotonic()
-        reader = self._reader or FrameReader()
+        reader = self._reader
+        items: Iterable[Received] | None = whole_texts(data) if reader is None else None
+        if items is None:
+            reader = reader or FrameReader()
+            items = reader.read(data)
         try:
-            for item in reader.read(data):
+            for item in items:
                 self._take(item)
                 if self.closed:
                     return
@@ -160,7 +167,7 @@ class Session:
             log.exception("message failed", **{"event.action": "message-failed"})
             self.close(closing.INTERNAL)
             return
-        self._reader = None if reader.clean else reader
+        self._reader = None if reader is None or reader.clean else reader
 
     def drained(self) -> None:
         """All that waited is gone."""
@@ -263,19 +270,49 @@ class Session:
             self._refuse(TokenMissing("Subscribe with a token to send scores."), score.action_id)
         elif self._in_flight >= IN_FLIGHT_MOST:
             self._refuse(RateLimited(retry_after_seconds=1, limit=IN_FLIGHT_MOST), score.action_id)
-        elif self._shared.accepting(partial(self._accept, self.claims, messages.signed_update(score))):
-            self._in_flight += 1
         else:
-            self._refuse(Overloaded(retry_after_seconds=1), score.action_id)
+            self._send_on(self.claims, messages.signed_update(score), score.action_id)
+
+    def _send_on(self, claims: Claims, update: SignedUpdate, action_id: str) -> None:
+        """Have the update committed: at once if nothing must be waited for, else by an errand."""
+        self._in_flight += 1
+        if self._shared.admission.take(claims, update, address=self.address, done=partial(self._told, update)):
+            return
+        if not self._shared.accepting(partial(self._accept, claims, update)):
+            self._in_flight -= 1
+            self._refuse(Overloaded(retry_after_seconds=1), action_id)
+
+    def _told(self, update: SignedUpdate, verdict: Verdict) -> None:
+        """What became of an update that was taken; from the event loop itself."""
+        if isinstance(verdict, Receipt) and not verdict.replayed:
+            self._in_flight -= 1
+            self.send(messages.ack(update.action_id))
+        elif isinstance(verdict, Receipt):  # what it did is another errand
+            if self.claims is None or not self._shared.accepting(partial(self._acknowledge, self.claims, update)):
+                self._in_flight -= 1
+                self.send(messages.ack(update.action_id))
+        else:
+            self._in_flight -= 1
+            self._refuse(verdict, update.action_id)
+
+    def _acknowledge(self, claims: Claims, update: SignedUpdate) -> None:
+        """Errand: say that a repeat was accepted before, and what it did, if that is known."""
+        try:
+            self._say_accepted(claims, update, replayed=True)
+        finally:
+            self._in_flight -= 1
+
+    def _say_accepted(self, claims: Claims, update: SignedUpdate, *, replayed: bool) -> None:
+        self.send(messages.ack(update.action_id))
+        results = self._shared.admission.outcome(claims, update.action_id) if replayed else []
+        if results:
+            self.send(messages.applied(update.action_id, results))
 
     def _accept(self, claims: Claims, update: SignedUpdate) -> None:
         """Errand: have the update committed and say so; of a repeat also what it did, if that is known."""
         try:
             replayed = self._shared.admission.accept(claims, update, address=self.address)
-            self.send(messages.ack(update.action_id))
-            results = self._shared.admission.outcome(claims, update.action_id) if replayed else []
-            if results:
-                self.send(messages.applied(update.action_id, results))
+            self._say_accepted(claims, update, replayed=replayed)
         except ScoreboardError as error:
             if error.code in closing.BY_ERROR:
                 self.close(closing.of_error(error))

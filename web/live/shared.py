@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from models.accounts.tokens import Claims
+from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
 from web.live import messages
 from web.live.hub import Member
@@ -37,6 +38,9 @@ class Admitting(Protocol):
 
     def verify(self, token: str) -> Claims:
         """Raises ScoreboardError when the token does not hold."""
+
+    def take(self, claims: Claims, update: SignedUpdate, *, address: str, done: Callable[[Verdict], None]) -> bool:
+        """Whether the update is taken without waiting: then `done` is told its verdict after its commit."""
 
     def accept(self, claims: Claims, update: SignedUpdate, *, address: str) -> bool:
         """Commit the update to the inbox; True when it was there before. Raises ScoreboardError."""

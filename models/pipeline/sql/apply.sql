@@ -6,6 +6,8 @@
 --   summed     scores are locked in one order (user, board), so that two batches cannot wait for each other
 --   appended   previous and new score follow from the score after the batch and what comes later in it (I4)
 --   marked     says that Redis is to be told; taken away when it was (settles earlier batches' marks too)
+-- Rows' ids are UUIDs of version 7 whose last 32 bits count them (RFC 9562, 6.2): the default, which draws random bits
+-- for each, takes 4 of a row's 30 µs in each of the two tables.
 WITH claimed AS MATERIALIZED (
     DELETE FROM inbox
     WHERE ctid = ANY (ARRAY(
@@ -13,6 +15,9 @@ WITH claimed AS MATERIALIZED (
         WHERE shard = %(shard)s AND seq > %(after)s AND seq <= %(upto)s ORDER BY seq LIMIT %(most)s
     ))
     RETURNING *
+),
+ids AS MATERIALIZED (
+    SELECT left(uuidv7()::text, 28) AS prefix
 ),
 worth AS (
     SELECT * FROM unnest(%(actions)s::text[], %(boards)s::text[], %(seasons)s::integer[], %(points)s::bigint[])
@@ -44,8 +49,9 @@ totals AS (
     FROM running GROUP BY user_id, board, season
 ),
 summed AS (
-    INSERT INTO scores AS s (user_id, board, season, score, version, last_action_id, last_action_at, reached_at)
-    SELECT user_id, board, season, increment, changes, action_id, accepted_at, reached_at
+    INSERT INTO scores AS s (id, user_id, board, season, score, version, last_action_id, last_action_at, reached_at)
+    SELECT ((SELECT prefix FROM ids) || lpad(to_hex(row_number() OVER ()), 8, '0'))::uuid,
+        user_id, board, season, increment, changes, action_id, accepted_at, reached_at
     FROM totals ORDER BY user_id, board, season
     ON CONFLICT (user_id, board, season) DO UPDATE SET
         score = s.score + excluded.score,
@@ -57,9 +63,9 @@ summed AS (
     RETURNING user_id, board, season, score, version, coalesce(reached_at, created_at) AS reached_at
 ),
 appended AS (
-    INSERT INTO score_history (user_id, board, season, version, action_id, action, value, score_increment,
+    INSERT INTO score_history (id, user_id, board, season, version, action_id, action, value, score_increment,
         previous_score, new_score, signature, nonce, ip_address, request_id, accepted_at)
-    SELECT r.user_id, r.board, r.season, s.version - (r.nth_from_last - 1), r.action_id, r.action, r.value, r.increment,
+    SELECT ((SELECT prefix FROM ids) || lpad(to_hex(row_number() OVER ()), 8, '0'))::uuid, r.user_id, r.board, r.season, s.version - (r.nth_from_last - 1), r.action_id, r.action, r.value, r.increment,
         (s.score - r.tail)::bigint, (s.score - r.tail + r.increment)::bigint,
         r.signature, r.nonce, r.ip_address, r.request_id, r.accepted_at
     FROM running r JOIN summed s ON s.user_id = r.user_id AND s.board = r.board AND s.season = r.season

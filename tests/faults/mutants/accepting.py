@@ -8,7 +8,7 @@ from tests.faults.mutants.mutant import Edit, Mutant, Shown
 
 _ACCEPT: Final = "models/pipeline/accept.py"
 _WRITER: Final = "models/pipeline/inbox_writer.py"
-_EARLY: Final = "web/api/serving/early_update.py"
+_EARLY: Final = "web/loop_acceptor.py"
 _TESTS: Final = "tests/integration/test_accept.py"
 
 MUTANTS: Final = (
@@ -29,14 +29,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "early-answer-before-commit",
-        "who is answered without Flask is told 202 while the write is still to come",
+        "who is answered on the event loop is told 202 while the write is still to come",
         "I1",
         (
             Edit(
                 _EARLY,
-                "            self._commits.submit(arrival, exchange.answer_by, done)\n",
-                "            self._commits.submit(arrival, exchange.answer_by, lambda _verdict: None)\n"
-                "            done(Receipt(arrival.action_id, False, arrival.shard))\n",
+                "            self._commits.submit(arrival, answer_by, told)\n",
+                "            self._commits.submit(arrival, answer_by, lambda _verdict: None)\n"
+                "            told(Receipt(arrival.action_id, False, arrival.shard))\n",
             ),
         ),
         red=("tests/integration/test_serving.py::test_what_the_commit_refuses_is_told_as_flask_tells_it",),
@@ -44,13 +44,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "early-for-nothing",
-        "who is answered without Flask is counted by no limit",
+        "who is answered on the event loop is counted by no limit",
         "I8",
         (
             Edit(
                 _EARLY,
-                "        if arrival is None or not self._services.limits.write_on_credit(",
-                "        if arrival is None or not (lambda *_: True)(",
+                "        if not windows():\n            return False\n",
+                "",
             ),
         ),
         red=("tests/integration/test_serving.py::test_an_early_answer_is_counted_against_the_limits",),

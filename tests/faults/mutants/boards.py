@@ -43,7 +43,7 @@ MUTANTS: Final = (
         "Redis is sent what to add (`ZINCRBY`) instead of what the score is",
         "I5",
         (
-            Edit(_DRAIN, "from dataclasses import dataclass\n", "from dataclasses import dataclass, replace\n"),
+            Edit(_DRAIN, "import psycopg\n", "import psycopg\nfrom msgspec.structs import replace\n"),
             Edit(_DRAIN, "                version = self._ranking.refresh(board, season, standings)\n", _ADD_UP),
         ),
         red=(

@@ -9,14 +9,13 @@ from typing import Final
 import psycopg
 
 from models.errors import QueueUnavailable, ScoreboardError
-from models.pipeline.inbox import Arrival
-from models.pipeline.inbox_writer import InboxWriter, Receipt, Verdict
+from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.loop_groups import LoopGroups
 from models.pipeline.updates import parse_update
-from models.storage.loop_connection import LoopLine
+from models.storage.loop_connection import LoopLine, LoopTurns
 from web.api.serving.exchange import Exchange
 from web.gate import Gate
-from web.metrics import count_receipt
+from web.loop_acceptor import LoopAcceptor
 from web.problems import problem_answer
 from web.services import Services
 from web.wsgi import Answer
@@ -42,16 +41,15 @@ class EarlyUpdate:
         self._gate = gate
         self._lane = gate.writes
         self._to_flask = to_flask
-        self._acceptor = services.stores.acceptor
+        self._users = services.stores.users
         self._line = LoopLine(loop, services.settings.database_url)
-        self._writer = InboxWriter(self._line.open)
-        self._writer.on_group = self._acceptor.writer.on_group
-        self._commits: LoopGroups[Arrival, Verdict] = LoopGroups(loop, self._writer.write)
-        self._keys: LoopGroups[str, None] = LoopGroups(loop, self._learn_keys)
+        turns = LoopTurns(loop)
+        self._acceptor = LoopAcceptor(turns, services, self._line.open, way="single")
+        self._keys: LoopGroups[str, None] = LoopGroups(turns, self._learn_keys)
 
     def close(self) -> None:
         """Close the connections."""
-        self._writer.close()
+        self._acceptor.close()
         self._line.end()
 
     def take(self, exchange: Exchange) -> bool:
@@ -63,7 +61,7 @@ class EarlyUpdate:
         if user_id is None:
             self._lane.leave()
             return False
-        if self._services.stores.users.knows_key(user_id):
+        if self._users.knows_key(user_id):
             return self._accept(exchange, user_id)
         try:
             self._keys.submit(user_id, exchange.answer_by, lambda _: self._accept_or_pass_on(exchange, user_id))
@@ -73,28 +71,34 @@ class EarlyUpdate:
         return True
 
     def _accept_or_pass_on(self, exchange: Exchange, user_id: str) -> None:
-        if not self._services.stores.users.knows_key(user_id):  # no such player, or Postgres is away
-            self._lane.leave()
-            self._to_flask(exchange)
-        elif not self._accept(exchange, user_id):
+        if not self._accept(exchange, user_id):  # no such player, perhaps, or Postgres is away
             self._to_flask(exchange)
 
     def _accept(self, exchange: Exchange, user_id: str) -> bool:
-        """Admit it, count it, and have it committed; False, and nothing spent, when Flask is to answer."""
-        arrival = self._admitted(exchange, user_id)
-        if arrival is None or not self._services.limits.write_on_credit(arrival.address or "unknown", user_id):
-            self._lane.leave()
-            return False
+        """Have it admitted, counted and committed; False, and nothing spent, when Flask is to answer."""
 
         def done(verdict: Verdict) -> None:
             self._lane.leave()
-            exchange.answer(self._told(verdict, exchange.request_id), RULE)
+            exchange.answer(_told(verdict, exchange.request_id), RULE)
 
+        client = exchange.protocol.client
+        address = client[0] if client else None
         try:
-            self._commits.submit(arrival, exchange.answer_by, done)
-        except ScoreboardError as error:
-            done(error)
-        return True
+            update = parse_update(exchange.body)
+            taken = self._acceptor.take(
+                user_id,
+                update,
+                address=address,
+                request_id=exchange.request_id,
+                answer_by=exchange.answer_by,
+                windows=lambda: self._services.limits.write_on_credit(address or "unknown", user_id),
+                done=done,
+            )
+        except ScoreboardError:
+            taken = False
+        if not taken:
+            self._lane.leave()
+        return taken
 
     def _sender(self, exchange: Exchange) -> str | None:
         """The player whose token it carries, if the request is an ordinary one."""
@@ -113,37 +117,23 @@ class EarlyUpdate:
         claims = self._services.identity.known(bearer[len(_BEARER) :].decode("latin-1"))
         return claims.user_id if claims is not None and claims.kind == "access" else None
 
-    def _admitted(self, exchange: Exchange, user_id: str) -> Arrival | None:
-        """What every check lets pass that leaves no trace. The limits come after them here, and before some of them
-        in Flask, which makes no difference to who passes all.
-        """
-        client = exchange.protocol.client
-        try:
-            update = parse_update(exchange.body)
-            address = client[0] if client else None
-            return self._acceptor.admit(user_id, update, address=address, request_id=exchange.request_id)
-        except ScoreboardError:
-            return None
-
     def _learn_keys(self, user_ids: list[str], deadline: float) -> list[None]:
         try:
             connection = self._line.get()
             connection.answer_by = deadline
-            self._services.stores.users.learn_keys(connection, user_ids)
+            self._users.learn_keys(connection, user_ids)
         except psycopg.Error as error:
             self._line.close()
             raise QueueUnavailable(retry_after_seconds=1) from error
         return [None] * len(user_ids)
 
-    def _told(self, verdict: Verdict, request_id: str) -> Answer:
-        if not isinstance(verdict, Receipt):
-            return problem_answer(verdict.code, verdict.detail, request_id, error=verdict)
-        count_receipt(verdict, "single")
-        if not verdict.replayed:
-            self._services.wakeup.wake(verdict.shard)
-        # An action_id has no character that JSON or a URL would write in another way.
-        body = (
-            f'{{"action_id":"{verdict.action_id}","status":"queued",'
-            f'"status_url":"/api/v1/scores/updates/{verdict.action_id}"}}'
-        )
-        return (_REPLAYED if verdict.replayed else _FRESH).with_body(body.encode())
+
+def _told(verdict: Verdict, request_id: str) -> Answer:
+    if not isinstance(verdict, Receipt):
+        return problem_answer(verdict.code, verdict.detail, request_id, error=verdict)
+    # An action_id has no character that JSON or a URL would write in another way.
+    body = (
+        f'{{"action_id":"{verdict.action_id}","status":"queued",'
+        f'"status_url":"/api/v1/scores/updates/{verdict.action_id}"}}'
+    )
+    return (_REPLAYED if verdict.replayed else _FRESH).with_body(body.encode())
