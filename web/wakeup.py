@@ -40,6 +40,7 @@ class Wakeup:
         self._arrived = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def wake(self, shard: int) -> None:
         """See that somebody drains the shard soon. Never blocks, never raises."""
@@ -47,10 +48,16 @@ class Wakeup:
             return
         with self._arrived:
             self._shards.add(shard)
+            self._arrived.notify()
+        if self._thread is None:
+            self.start()
+
+    def start(self) -> None:
+        """Start the thread, for who must not wait for that when the first update comes."""
+        with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_all, name="wakeup", daemon=True)
                 self._thread.start()
-            self._arrived.notify()
 
     def close(self) -> None:
         """Stop sending; what is not sent is swept."""

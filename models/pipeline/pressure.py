@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from typing import Final
@@ -46,7 +47,7 @@ class Pressure:
         now = time.monotonic()
         if now - self._looked_at > LOOK_SECONDS and self._looking.acquire(blocking=False):
             self._looked_at = now
-            threading.Thread(target=self._look, name="pressure", daemon=True).start()
+            _thread.start_new_thread(self._look, ())  # a Thread's start waits for it, which an event loop may not
         return self._state
 
     def close(self) -> None:

@@ -73,6 +73,7 @@ class Live:
         """Begin; in the process and the event loop that will serve."""
         self._services.stores.revocations.start()
         self._services.limits.start()
+        self._services.wakeup.start()
         self._greenlets = [
             gevent.spawn(self.feed.run),
             gevent.spawn(_every, POLL_SECONDS, self._poll),
