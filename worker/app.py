@@ -11,7 +11,7 @@ from celery import Celery, signals
 from kombu import Queue
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import names
+from models import garbage, names
 from models.logs import configure_logging
 from models.pipeline.drain import Drain
 from models.settings import Settings
@@ -130,6 +130,7 @@ def _set_up_logging(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _open(**_: Any) -> None:
     process.open()
+    garbage.settle()
 
 
 @signals.worker_process_shutdown.connect

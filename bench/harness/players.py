@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -22,7 +23,7 @@ from models.accounts.keys import KeyCipher
 from models.accounts.signing import action_message
 from models.settings import Settings
 from models.stores import open_stores
-from web.identity import OWN_ALGORITHM, PLAYER_AUDIENCE
+from web.identity import OWN_ALGORITHM, PLAYER_AUDIENCE, SERVICE_AUDIENCE
 
 BOARD: Final = "global"
 SEASON: Final = 1
@@ -70,20 +71,19 @@ def connected(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
 
 def token_of(settings: Settings, user_id: str) -> str:
     """An access token as the service makes them."""
+    return _token(settings, sub=user_id, type="access", aud=PLAYER_AUDIENCE)
+
+
+def service_token(settings: Settings, scope: str) -> str:
+    """A game server's token."""
+    return _token(settings, sub="bench", type="service", aud=SERVICE_AUDIENCE, scope=scope)
+
+
+def _token(settings: Settings, **claims: str) -> str:
     now, key = int(time.time()), settings.token_keys[0]
-    claims = {
-        "fresh": False,
-        "iat": now,
-        "jti": str(uuid4()),
-        "type": "access",
-        "sub": user_id,
-        "nbf": now,
-        "exp": now + 900,
-        "iss": settings.token_issuer,
-        "aud": PLAYER_AUDIENCE,
-        "family": str(uuid4()),
-    }
-    return jwt.encode(claims, key.secret, OWN_ALGORITHM, {"kid": key.kid})
+    usual = {"fresh": False, "iat": now, "nbf": now, "exp": now + 900, "iss": settings.token_issuer}
+    ids = {"jti": str(uuid4()), "family": str(uuid4())}
+    return jwt.encode({**usual, **ids, **claims}, key.secret, OWN_ALGORITHM, {"kid": key.kid})
 
 
 def signed(player: Player, value: int = 1) -> dict[str, object]:
@@ -118,6 +118,20 @@ def updates(players: Sequence[Player], count: int) -> list[bytes]:
         for at in range(count)
         for player in (players[at % len(players)],)
     ]
+
+
+def batches(settings: Settings, players: Sequence[Player], count: int, size: int) -> list[bytes]:
+    """A game server's requests with `size` fresh updates each, each player in turn."""
+    token, encode = service_token(settings, "scores:write"), msgspec.json.encode
+    everybody = cycle(player.user_id for player in players)
+    requests = []
+    for _ in range(count):
+        updates = [
+            {"user_id": next(everybody), "action_id": os.urandom(12).hex(), "action": "level_complete", "value": 1}
+            for _ in range(size)
+        ]
+        requests.append(request("POST", "/api/v1/scores/batch", encode({"updates": updates}), token))
+    return requests
 
 
 def write(requests: Sequence[bytes], path: Path) -> None:

@@ -134,7 +134,8 @@ class Users:
         """Those of the ids that are players'; ids must be well-formed."""
         with self._engine.connect() as connection:
             rows = connection.execute(  # as text: 3 µs less a player than as UUID
-                text("SELECT id::text FROM users WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": user_ids}
+                text("SELECT id::text FROM users WHERE id = ANY(CAST(:ids AS uuid[]))"),
+                {"ids": text_array(user_ids)},
             )
             return set(rows.scalars())
 

@@ -147,7 +147,7 @@ class Drain:
                 continue
             if self._tell(batch, drained) and batch.refresh_id is not None:
                 refreshed.append(batch.refresh_id)
-            if batch.claimed >= DWELL_ROWS:
+            if DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
                 time.sleep(DWELL_SECONDS if batch.claimed < BUSY_ROWS else 2 * DWELL_SECONDS)
         drained.seconds = round(time.monotonic() - started, 6)
         return drained

@@ -88,6 +88,12 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
     updates: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=BATCH_MOST)]
 
 
+class SoundBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """The same in which every item is right, as nearly always: read in one go."""
+
+    updates: Annotated[list[BatchItem], Meta(min_length=1, max_length=BATCH_MOST)]
+
+
 class BatchDocument(Struct, frozen=True):
     """Up to 1,000 updates."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -18,7 +20,7 @@ from models.pipeline.ledger import HistoryCursor, HistoryEntry
 from models.pipeline.updates import ActionId, SignedUpdate, parse, parse_update
 from web import access, metrics
 from web.api import schemas, waiting
-from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, parsed, query_integer, rfc3339_of
+from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, query_integer, rfc3339_of
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
 
@@ -26,6 +28,7 @@ blueprint = Blueprint("scores", __name__, url_prefix="/api/v1/scores")
 
 DEFAULT_BOARD: Final = "global"
 _batch: Final = msgspec.json.Decoder(schemas.Batch)
+_sound_batch: Final = msgspec.json.Decoder(schemas.SoundBatch)
 _item: Final = msgspec.json.Decoder(schemas.BatchItem)
 _BODY_CODES: Final = ("malformed_json", "validation_failed", "unsupported_media_type", "payload_too_large")
 _WRITE_CODES: Final = (*_BODY_CODES, "user_blocked", "rate_limited", "queue_unavailable", "overloaded")
@@ -108,7 +111,27 @@ def update_state(action_id: str) -> Response:
 def batch() -> Response:
     """A game server's updates in one commit; one bad item refuses no other."""
     here = services()
-    items = parsed(_batch, BATCH_BYTES_MOST).updates
+    states, places, updates = _read_batch(json_body(BATCH_BYTES_MOST))
+    verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=g.request_id)
+    for place, sent, verdict in zip(places, updates, verdicts, strict=True):
+        states[place] = _item_state(sent, verdict)
+    receipts = [verdict for verdict in verdicts if isinstance(verdict, Receipt)]
+    metrics.count_receipts([receipt.replayed for receipt in receipts], "batch")
+    for shard in {receipt.shard for receipt in receipts if not receipt.replayed}:
+        here.wakeup.wake(shard)
+    return answer(schemas.BatchState([state for state in states if state is not None]), 202)
+
+
+def _read_batch(body: bytes) -> tuple[list[schemas.BatchItemState | None], Sequence[int], list[ServerUpdate]]:
+    """A place for the state of each item, filled for those that are no update; the places of the others; those.
+
+    Raises:
+        MalformedJson, ValidationFailed: the body is no batch.
+    """
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # told by the other reader, item by item
+        sound = [ServerUpdate(i.user_id, i.action_id, i.action, i.value) for i in _sound_batch.decode(body).updates]
+        return [None] * len(sound), range(len(sound)), sound
+    items = parse(body, _batch).updates
     states: list[schemas.BatchItemState | None] = [None] * len(items)
     updates: list[ServerUpdate] = []
     places: list[int] = []
@@ -120,14 +143,7 @@ def batch() -> Response:
             continue
         places.append(place)
         updates.append(ServerUpdate(item.user_id, item.action_id, item.action, item.value))
-    verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=g.request_id)
-    for place, sent, verdict in zip(places, updates, verdicts, strict=True):
-        states[place] = _item_state(sent, verdict)
-    receipts = [verdict for verdict in verdicts if isinstance(verdict, Receipt)]
-    metrics.count_receipts([receipt.replayed for receipt in receipts], "batch")
-    for shard in {receipt.shard for receipt in receipts if not receipt.replayed}:
-        here.wakeup.wake(shard)
-    return answer(schemas.BatchState([state for state in states if state is not None]), 202)
+    return states, places, updates
 
 
 @blueprint.get("/me")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 from typing import Any
 
 import gevent
 from prometheus_client import multiprocess
 
+from models import garbage
 from models.settings import Settings
 
 EXTENSION = "scoreboard.live"
@@ -51,8 +51,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the hub in the worker's own event loop, and watch for the order to stop."""
     live = worker.wsgi.extensions[EXTENSION]
     live.start()
-    gc.collect()
-    gc.freeze()  # what was imported stays; collections then only look at what sockets make
+    garbage.settle()
 
     def stop_when_asked() -> None:
         while worker.alive:

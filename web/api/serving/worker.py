@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from typing import Any, Final, cast
 
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from models import garbage
 from web.api.serving.protocol import Protocol
 from web.api.serving.serving import EXTENSION, Serving
 
@@ -22,8 +22,7 @@ class ApiServer(Server):
         connections = cast(set[Protocol], self.server_state.connections)
         serving.start(asyncio.get_running_loop(), lambda: connections)
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what was imported stays; collections then look at requests only
+        garbage.settle()
 
 
 #: uvicorn's settings.
