@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -96,6 +97,26 @@ class _Suspicious(Exception):
     """The oldest row of the shard was tried before, or should have been."""
 
 
+class _Telling:
+    """Tells Redis of a batch while the next one is applied: one at a time, in order."""
+
+    def __init__(self, teller: Executor, tell: Callable[[Batch], bool]) -> None:
+        self._teller = teller
+        self._tell = tell
+        self._under_way: tuple[Batch, Future[bool]] | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """Tell of a committed batch; the one before must have been waited for."""
+        self._under_way = batch, self._teller.submit(self._tell, batch)
+
+    def told(self) -> list[int]:
+        """Wait until the last batch was told of; its mark, which may be taken away, or nothing: it stays."""
+        if self._under_way is None:
+            return []
+        (batch, telling), self._under_way = self._under_way, None
+        return [batch.refresh_id] if telling.result() and batch.refresh_id is not None else []
+
+
 class Drain:
     """Applies shards' updates; one a worker process."""
 
@@ -114,6 +135,7 @@ class Drain:
         self._registry = registry
         self._catalogue = catalogue
         self._observer = observer or DrainObserver()
+        self._teller = ThreadPoolExecutor(1, thread_name_prefix="teller")
         self._connection: psycopg.Connection[Any] | None = None
         self._redis_rests_until = float("-inf")
         self._cuts: defaultdict[int, dead_letters.Cuts] = defaultdict(dead_letters.Cuts)
@@ -133,22 +155,23 @@ class Drain:
         drained = Drained(shard)
         started = time.monotonic()
         refreshed: list[int] = []
+        telling = _Telling(self._teller, lambda batch: self._tell(batch, drained))
         rested = False
         wary: Wary = "always" if self._cuts[shard].recent else "age"  # somebody may have died on the rows that wait
         while time.monotonic() - started < deadline_seconds:
             batch = self._apply(shard, refreshed, drained, wary=wary)
             wary = self._how_wary(shard)
-            refreshed = []
+            refreshed = telling.told()
             if batch.claimed == 0:
                 if rested:
                     break
                 rest()
                 rested = True
                 continue
-            if self._tell(batch, drained) and batch.refresh_id is not None:
-                refreshed.append(batch.refresh_id)
+            telling.begin(batch)
             if DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
                 time.sleep(DWELL_SECONDS if batch.claimed < BUSY_ROWS else 2 * DWELL_SECONDS)
+        telling.told()
         drained.seconds = round(time.monotonic() - started, 6)
         return drained
 
