@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.service",
     "tests.fixtures.people",
     "tests.fixtures.api",
+    "tests.fixtures.served",
     "tests.fixtures.waiting",
     "tests.fixtures.own_postgres",
     "tests.fixtures.archived_service",

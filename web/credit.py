@@ -64,6 +64,7 @@ class Credit:
         self._process = uuid4().hex
         self._lock = threading.Lock()
         self._unreported: dict[Window, int] = {}
+        self._reporting: dict[Window, int] = {}
         self._full: dict[Window, float] = {}  # until when at most, by the monotonic clock
         self._processes = 0
         self._joined_at = float("inf")
@@ -89,10 +90,11 @@ class Credit:
         self._asked_at = now = time.monotonic()
         if now - self._confirmed_at > CONFIRMED_SECONDS or now - self._joined_at < JOINING_SECONDS:
             return False
-        unreported, full, processes = self._unreported, self._full, self._processes
+        unreported, reporting, full, processes = self._unreported, self._reporting, self._full, self._processes
         with self._lock:
             for window in windows:
-                if (unreported.get(window, 0) + 1) * processes > SHARE * window[0].item.amount or window in full:
+                spent = unreported.get(window, 0) + reporting.get(window, 0)
+                if (spent + 1) * processes > SHARE * window[0].item.amount or window in full:
                     return False
             for window in windows:
                 unreported[window] = unreported.get(window, 0) + 1
@@ -109,8 +111,9 @@ class Credit:
             redis.RedisError: it may not have been told; there is no credit until it is told something again.
         """
         with self._lock:
-            spent = list(self._unreported.items())
+            self._reporting.update(self._unreported)
             self._unreported.clear()
+        spent = list(self._reporting.items())
         started = time.monotonic()
         try:
             for at in range(0, max(1, len(spent)), WINDOWS_A_REPORT):
@@ -118,6 +121,8 @@ class Credit:
         except redis.RedisError:
             self._confirmed_at, self._joined_at = float("-inf"), float("inf")
             raise
+        finally:
+            self._reporting.clear()  # not before Redis knows: until then they use up credit
         self._confirmed_at = started
         self._joined_at = min(self._joined_at, started)
         with self._lock:

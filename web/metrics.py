@@ -34,6 +34,7 @@ _READS_BY: Final = {200: READS.labels("page"), 304: READS.labels("not_modified")
 RANKING_READS = Counter(
     "scoreboard_ranking_reads_total", "Reads of boards, by whether Redis had the board at once.", ["result"]
 )
+_RANKING_HIT: Final = RANKING_READS.labels("hit")
 REBUILDS = Counter("scoreboard_api_rebuilds_total", "Boards built from Postgres for a reader.", ["board"])
 REBUILD_SECONDS = Histogram("scoreboard_rebuild_seconds", "One build of a board.", buckets=(*SECONDS, 30.0, 60.0))
 
@@ -72,6 +73,11 @@ def count_receipts(replayed: Sequence[bool], way: str) -> None:
 def count_read(status: int) -> None:
     """Count a read of a board that never came to Flask."""
     _READS_BY[status].inc()
+
+
+def count_ranking_hit() -> None:
+    """Count a read of Redis that was not made by the ranking."""
+    _RANKING_HIT.inc()
 
 
 class Requests:

@@ -2,154 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from limits import parse
-from uvicorn.config import Config
 
-from models.settings import Settings
-from tests.fixtures.api import OpenApi, SignedIn
+from tests.fixtures.api import SignedIn
 from tests.fixtures.people import as_json, sign
+from tests.fixtures.served import TWICE, Line
 from web import credit
 from web.api.serving import serving as serving_module
 from web.api.serving.protocol import HEAD_BYTES_MOST
-from web.api.serving.serving import EXTENSION, Serving
-from web.api.serving.worker import OPTIONS, ApiServer
 from web.credit import Limit
 from web.services import EXTENSION as SERVICES
 
 UPDATE = "/api/v1/scores/update"
 
 
-@dataclass
-class Answer:
-    """An answer as it came."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def document(self) -> Any:
-        """Its JSON."""
-        return json.loads(self.body)
-
-    @property
-    def told(self) -> tuple[int, dict[str, str], Any]:
-        """What must not depend on who answered: all but the request's own id and the time."""
-        headers = {name: value for name, value in self.headers.items() if name not in ("date", "x-request-id")}
-        document = self.document
-        return self.status, headers, {name: value for name, value in document.items() if name != "request_id"}
-
-
-class Line:
-    """A connection, byte by byte."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self._rest = b""
-
-    def send(self, data: bytes) -> None:
-        """Send as it is."""
-        self._socket.sendall(data)
-
-    def answer(self, *, head_only: bool = False) -> Answer:
-        """The next answer."""
-        while b"\r\n\r\n" not in self._rest:
-            self._more()
-        head, _, self._rest = self._rest.partition(b"\r\n\r\n")
-        status, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        number = int(status.split()[1])
-        length = 0 if head_only or number in (100, 204, 304) else int(headers["content-length"])
-        while len(self._rest) < length:
-            self._more()
-        body, self._rest = self._rest[:length], self._rest[length:]
-        return Answer(number, headers, body)
-
-    def ends(self) -> bool:
-        """Whether the server has closed it; nothing else may come."""
-        try:
-            return self._socket.recv(1) == b"" and not self._rest
-        except ConnectionResetError:
-            return True
-
-    def close(self) -> None:
-        """End it."""
-        self._socket.close()
-
-    def _more(self) -> None:
-        data = self._socket.recv(65536)
-        assert data, f"closed after {self._rest!r}"
-        self._rest += data
-
-
 @pytest.fixture
-def app(open_api: OpenApi, settings: Settings) -> Flask:
-    return open_api(settings)
-
-
-@pytest.fixture
-def server(app: Flask) -> Iterator[ApiServer]:
-    """The API on a port of its own, on an event loop in a thread."""
-    server = ApiServer(Config(app=app, host="127.0.0.1", port=0, log_config=None, **OPTIONS))  # type: ignore[arg-type]
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    yield server
-    server.should_exit = True
-    thread.join(15)
-    assert not thread.is_alive()
-    app.extensions[EXTENSION].close()
-
-
-@pytest.fixture
-def connect(server: ApiServer) -> Iterator[Callable[[], Line]]:
-    """`connect()` opens a connection."""
-    port = server.servers[0].sockets[0].getsockname()[1]
-    lines: list[Line] = []
-
-    def run() -> Line:
-        lines.append(Line(port))
-        return lines[-1]
-
-    yield run
-    for line in lines:
-        line.close()
-
-
-@pytest.fixture
-def early(app: Flask, connect: Callable[[], Line], eventually, monkeypatch) -> Callable[[], int]:
+def early(
+    api: Flask, connect: Callable[[], Line], answered_early: Callable[[], int], eventually, monkeypatch
+) -> Callable[[], int]:
     """`early()` counts the requests that were answered without Flask; credit is there when this is."""
     monkeypatch.setattr(credit, "JOINING_SECONDS", 0)
-    limits = app.extensions[SERVICES].limits
-    app.extensions[SERVICES].stores.revocations.start()
+    limits = api.extensions[SERVICES].limits
+    api.extensions[SERVICES].stores.revocations.start()
     limits.start()
-    serving: Serving = app.extensions[EXTENSION]
-    update = serving._update
-    assert update is not None
-    taken: list[bool] = []
-    take = update.take
-
-    def counted(exchange: Any) -> bool:
-        took = take(exchange)
-        taken.append(took)
-        return took
-
-    update.take = counted  # type: ignore[method-assign]
     eventually(lambda: limits.write_on_credit("192.0.2.1", "nobody"))
-    return lambda: sum(taken)
+    return answered_early
 
 
 def post(player: SignedIn, body: bytes | None = None, *headers: str, path: str = UPDATE) -> bytes:
@@ -164,10 +46,6 @@ def post(player: SignedIn, body: bytes | None = None, *headers: str, path: str =
         *headers,
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
-
-
-#: A header sent twice sends the request to Flask.
-TWICE = ("Accept: */*", "Accept: */*")
 
 
 @pytest.fixture
@@ -216,8 +94,8 @@ def test_what_the_commit_refuses_is_told_as_flask_tells_it(connect, early, playe
         assert quick.told == line.answer().told
 
 
-def test_an_early_answer_is_counted_against_the_limits(app, connect, early, player) -> None:
-    app.extensions[SERVICES].limits._user = (Limit(parse("100/hour"), "tests"),)
+def test_an_early_answer_is_counted_against_the_limits(api, connect, early, player) -> None:
+    api.extensions[SERVICES].limits._user = (Limit(parse("100/hour"), "tests"),)
     line = connect()
     line.send(b"".join(post(player) for _ in range(150)))
     statuses = [line.answer().status for _ in range(150)]
@@ -317,7 +195,7 @@ def test_what_is_no_request_ends_the_connection(connect, garbage) -> None:
     assert line.ends()
 
 
-def test_a_request_that_does_not_come_whole_is_waited_for_no_longer_than_the_limit(monkeypatch, app, request) -> None:
+def test_a_request_that_does_not_come_whole_is_waited_for_no_longer_than_the_limit(monkeypatch, api, request) -> None:
     monkeypatch.setattr(serving_module, "REQUEST_SECONDS_MOST", 0.3)
     monkeypatch.setattr(serving_module, "LOOK_SECONDS", 0.1)
     connect = request.getfixturevalue("connect")

@@ -1,7 +1,7 @@
 """`GET /api/v1/leaderboards/<board>` and `…/around/<user_id>`: read on the loop, kept as bytes until the board changes.
 
-Redis says when it does, before anybody can have heard of the change (`loop_redis.py`), so a page that is kept is never
-older than what Redis has: who was told that an update is applied reads it.
+Redis says so at the moment it answers whoever changed it (`loop_redis.py`), so a page that is kept is never older than
+what Redis has: who was told that an update is applied reads it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.errors import ScoreboardError
 from models.storage.loop_redis import NO_ANSWER, LoopRedis
 from web.api.board_pages import CACHE, Wanted, etag, told, wanted_around, wanted_page
 from web.api.serving.exchange import Exchange
-from web.metrics import count_read
+from web.metrics import count_ranking_hit, count_read
 from web.services import Services
 from web.wsgi import Answer
 
@@ -153,6 +153,7 @@ class EarlyBoards:
             found = page_of(keys, answer)
         except BoardMissing:
             return None
+        count_ranking_hit()
         if wanted.user_id is not None and not found.entries:
             return None
         tag = etag(found.season, found.version, wanted.tag)
