@@ -7,6 +7,8 @@ run, on the same stores, so that a ratio can be told.
 
     granian --interface wsgi --workers 2 --blocking-threads 16 bench.baseline.naive:app
     celery --app bench.baseline.naive worker --concurrency 2
+
+`bench/harness/baselines.py` starts both.
 """
 
 from __future__ import annotations
@@ -26,23 +28,15 @@ from flask_limiter.util import get_remote_address
 from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import create_engine, text
 
+from bench.baseline.tables import BOARD
+
 DATABASE_URL = os.environ["NAIVE_DATABASE_URL"]
 REDIS_URL = os.environ["NAIVE_REDIS_URL"]
 POINTS = {"level_complete": 10}
 TIMESTAMP_WINDOW_MS = 300_000
-BOARD = "board:global"
-TABLES = """
-CREATE TABLE players (id text PRIMARY KEY, username text NOT NULL, secret_key bytea NOT NULL);
-CREATE TABLE scores (player_id text PRIMARY KEY REFERENCES players, score bigint NOT NULL);
-CREATE TABLE history (
-    player_id text NOT NULL, action_id text NOT NULL, action text NOT NULL, value bigint NOT NULL,
-    previous_score bigint NOT NULL, new_score bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (player_id, action_id)
-);
-"""
 
 app = Flask(__name__, static_folder=None)
-app.config.update(JWT_SECRET_KEY=os.environ["NAIVE_SECRET"], JWT_DECODE_AUDIENCE="scoreboard")
+app.config.update(JWT_SECRET_KEY=bytes.fromhex(os.environ["NAIVE_SECRET"]), JWT_DECODE_AUDIENCE="scoreboard")
 jwt = JWTManager(app)
 PrometheusMetrics(app)
 Limiter(
@@ -53,7 +47,7 @@ Limiter(
     strategy="moving-window",
 )
 engine = create_engine(DATABASE_URL, pool_size=16)
-cache = redis.Redis.from_url(REDIS_URL)
+cache: Any = redis.Redis.from_url(REDIS_URL)
 queue = Celery("naive", broker=os.environ["NAIVE_BROKER_URL"])
 queue.conf.task_ignore_result = True
 

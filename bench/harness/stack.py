@@ -72,7 +72,7 @@ def running(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """Start a stack in a folder of its own, and stop it in the end; `settings` are added to the environment."""
     folder = Path(tempfile.mkdtemp(prefix="sb-bench-"))
     ours = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-    environ = {**ours, "DATA_DIR": str(folder), "PORT": str(_free_port()), **OPEN_LIMITS, **(settings or {})}
+    environ = {**ours, "DATA_DIR": str(folder), "PORT": str(free_port()), **OPEN_LIMITS, **(settings or {})}
     with (folder / "stack.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"], env=environ, stdout=log, stderr=log, start_new_session=True
@@ -104,12 +104,12 @@ def _await_ready(api: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"the stack did not get ready:\n{log.read_text('utf-8', 'replace')[-4000:]}")
 
 
-def _free_port() -> int:
-    """A port with the two after it free, for the sockets and Flower."""
+def free_port(in_a_row: int = 3) -> int:
+    """A port that is free with those after it: the API's, the sockets' and Flower's."""
     for first in range(21_000, 29_000, 10):
         sockets = []
         try:
-            for port in (first, first + 1, first + 2):
+            for port in range(first, first + in_a_row):
                 sockets.append(probe := socket.socket())
                 probe.bind(("127.0.0.1", port))
             return first
@@ -118,4 +118,4 @@ def _free_port() -> int:
         finally:
             for probe in sockets:
                 probe.close()
-    raise SystemExit("no three free ports in a row between 21000 and 29000")
+    raise SystemExit(f"no {in_a_row} free ports in a row between 21000 and 29000")
