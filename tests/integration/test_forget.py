@@ -142,7 +142,7 @@ def test_forgetting_beside_accepting_loses_and_refuses_nothing(stores, players, 
         take(stores, people[n % 5], sign(people[n % 5], f"a-{n}"))
         let_pass(raw, 3)
         forget.forget(stores.engine)
-    updates = [replace(server_update(people[n % 5], action_id=f"a-{n}")) for n in range(20)]
+    updates = [server_update(people[n % 5], action_id=f"a-{n}") for n in range(20)]
     assert all(verdict.replayed for verdict in submit_batch(updates))
     assert query("SELECT count(*), count(DISTINCT action_id) FROM inbox") == [(20, 20)]
     assert submit_batch([server_update(people[0], action_id=str(uuid4()))])[0].replayed is False
