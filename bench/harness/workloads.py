@@ -1,0 +1,65 @@
+"""The workloads over HTTP: what is asked, of which service, and how fast it is meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.harness import players
+from bench.harness.players import BOARD, Player
+from bench.harness.stack import Stack
+
+#: Updates that are signed for a second of load: more than any machine here has accepted.
+UPDATES_A_SECOND: Final = 12_000
+BATCH: Final = 500
+BATCHES_A_SECOND: Final = 80
+
+Requests = Callable[[Stack, Sequence[Player], float], list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One line of the table. `goal` is answers a second; `each` what an answer stands for (updates of a batch)."""
+
+    name: str
+    board: int  # players on the board
+    requests: Requests
+    goal: float
+    each: int = 1
+    connections: int = 32
+    naive: bool = True  # whether the naive build can do it
+
+
+def _updates(_stack: Stack, everybody: Sequence[Player], seconds: float) -> list[bytes]:
+    return players.updates(everybody, int(UPDATES_A_SECOND * seconds))
+
+
+def _hot(_stack: Stack, everybody: Sequence[Player], seconds: float) -> list[bytes]:
+    return players.updates(everybody[:1], int(UPDATES_A_SECOND * seconds))
+
+
+def _batches(stack: Stack, everybody: Sequence[Player], seconds: float) -> list[bytes]:
+    return players.batches(stack.settings, everybody, int(BATCHES_A_SECOND * seconds), BATCH)
+
+
+def _top(limit: int) -> Requests:
+    return lambda _stack, _players, _seconds: [players.request("GET", f"/api/v1/leaderboards/{BOARD}?limit={limit}")]
+
+
+def _around(_stack: Stack, everybody: Sequence[Player], _seconds: float) -> list[bytes]:
+    return [
+        players.request("GET", f"/api/v1/leaderboards/{BOARD}/around/{player.user_id}?limit=10") for player in everybody
+    ]
+
+
+WORKLOADS: Final = (
+    Workload("updates of 1,000 players", 1_000, _updates, 5_000),
+    Workload("updates of one player", 1_000, _hot, 4_500),
+    Workload("batches of 500", 1_000, _batches, 25_000, each=BATCH, connections=2, naive=False),
+    Workload("updates on a board of 100,000", 100_000, _updates, 4_000),
+    Workload("top 100 of 100,000", 100_000, _top(100), 12_000),
+    Workload("top 10 of 100,000", 100_000, _top(10), 16_000),
+    Workload("around a player, 10 of 100,000", 100_000, _around, 5_000),
+    Workload("updates on a board of 1,000,000", 1_000_000, _updates, 3_500, naive=False),
+)
