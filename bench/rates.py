@@ -95,7 +95,7 @@ def _measure_naive(
     measured: dict[str, Measured],
     seconds: float,
 ) -> None:
-    with baselines.naive_service(stack, list(everybody)) as url:
+    with baselines.naive_service(stack, list(everybody), board=workloads[0].board) as url:
         for workload in tqdm(workloads, desc="the naive build", leave=False):
             requests = workload.requests(stack, everybody, seconds / 4)
             measured[workload.name].naive.append(_rate(url, requests, seconds))
@@ -109,9 +109,8 @@ def _rate(url: str, requests: Sequence[bytes], seconds: float) -> float:
 
 def show(measured: Sequence[Measured]) -> None:
     """Print the table."""
-    print(
-        f"\n{'':34}{'goal':>8}{'rate/s':>9}{'least-most':>16}{'applied/s':>11}{'/bare':>7}{'/naive':>8}{'p50':>7}{'p99 ms':>8}"
-    )
+    heads = ("goal", 8), ("rate/s", 9), ("least-most", 16), ("applied/s", 11), ("/bare", 7), ("/naive", 8), ("p50", 7)
+    print(f"\n{'':34}{''.join(f'{head:>{width}}' for head, width in heads)}  p99 ms")
     for each in measured:
         s = each.summary()
         spread = f"{s['least']:,}-{s['most']:,}"
@@ -142,8 +141,8 @@ def main() -> None:
         "rounds": rounds,
         "seconds": seconds,
         "table": [m.summary() for m in measured],
+        "runs": [asdict(m) for m in measured],
     }
-    kept["runs"] = [asdict(m) for m in measured]
     (RESULTS / "rates.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import redis
 
@@ -23,6 +24,7 @@ from bench.harness.stack import Stack, free_port
 
 THREADS: Final = "16"
 READY_SECONDS: Final = 30.0
+CHUNK: Final = 1_000
 
 
 @contextmanager
@@ -35,8 +37,8 @@ def bare_route() -> Iterator[str]:
 
 
 @contextmanager
-def naive_service(stack: Stack, players: list[Player]) -> Iterator[str]:
-    """The naive build with these players, in a schema and a Redis database of its own; its URL."""
+def naive_service(stack: Stack, players: list[Player], *, board: int) -> Iterator[str]:
+    """The naive build with these players and others, in a schema and a Redis database of its own; its URL."""
     settings, port = stack.settings, free_port(1)
     url = settings.database_url + ("&" if "?" in settings.database_url else "?") + "options=-csearch_path%3Dnaive"
     cache_url = settings.redis_url.replace("db=0", "db=7")
@@ -58,8 +60,11 @@ def naive_service(stack: Stack, players: list[Player]) -> Iterator[str]:
                 copy.write_row((player.user_id, player.user_id[:13], player.key))
     with redis.Redis.from_url(cache_url) as cache:
         cache.flushdb()
-        cache.hset("names", mapping={player.user_id: player.user_id[:13] for player in players})
-        cache.zadd(BOARD, {player.user_id: at for at, player in enumerate(players)})
+        everybody = [player.user_id for player in players] + [str(uuid4()) for _ in range(board - len(players))]
+        for at in range(0, board, CHUNK):
+            chunk = everybody[at : at + CHUNK]
+            cache.hset("names", mapping={user_id: user_id[:13] for user_id in chunk})
+            cache.zadd(BOARD, {user_id: at + place for place, user_id in enumerate(chunk)})
     worker = [
         sys.executable,
         "-m",
