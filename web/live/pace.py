@@ -14,9 +14,10 @@ from models.errors import ScoreboardError
 
 log = structlog.get_logger(__name__)
 
-#: 40 looks a second: below what an eye sees as a step, and at full load each delta gathers 25 ms of changes, so a
-#: sweep over 1,000 sockets (8–10 ms) leaves more than half of the core to everything else.
-TICK_SECONDS: Final = 0.025
+#: 100 looks a second at most: below what an eye sees as a step. And at least as long a rest after a look as it took, so
+#: that half of the core is left to everything else: a sweep over 1,000 sockets takes 8 ms, one over 5,000 takes 40, and
+#: each delta then gathers what changed meanwhile.
+TICK_SECONDS: Final = 0.010
 #: After a failed look. Short, for who waits for a first snapshot waits for this.
 RETRY_SECONDS: Final = 0.25
 
@@ -59,4 +60,5 @@ class Pace:
             except Exception:
                 log.exception("tick failed", **{"event.action": "tick-failed"}, board=board)
                 due = started + RETRY_SECONDS
-            gevent.sleep(max(0.0, started + TICK_SECONDS - time.monotonic()))
+            took = time.monotonic() - started
+            gevent.sleep(max(TICK_SECONDS - took, took))
