@@ -93,12 +93,15 @@ class LoopRedis:
         self._taken = False
 
     def _beat(self) -> None:
+        """Ask whether Redis is there, or connect. There is one beat at a time: the next is due once this one is done,
+        or two connections would take each other's answers.
+        """
         if self._closed:
             return
         now = time.monotonic()
         if self._socket is None:
             threading.Thread(target=self._connect, name="loop-redis", daemon=True).start()
-            return  # it comes back here
+            return  # which comes back here
         if self._due and now - self._due[0][1] > COMMAND_TIMEOUT_SECONDS:
             self._lose("no answer in time")
         else:
@@ -120,8 +123,9 @@ class LoopRedis:
                     connection.read_response()
                 opened: socket.socket = connection._sock  # noqa: SLF001 - ours from now on
                 connection._sock = None  # noqa: SLF001 - or it would be closed with its owner
-        except (redis.RedisError, OSError) as error:
-            log.debug("no line to Redis", **{"event.action": "watch"}, error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, there must be another try
+            level = log.debug if isinstance(error, (redis.RedisError, OSError)) else log.error
+            level("no line to Redis", **{"event.action": "watch"}, error=str(error))
             self._call(lambda: self._loop.call_later(RECONNECT_SECONDS, self._beat))
             return
         opened.setblocking(False)
@@ -148,7 +152,6 @@ class LoopRedis:
             lost.close()
             if not self._closed:
                 log.warning("the line to Redis broke", **{"event.action": "watch"}, error=why)
-                self._loop.call_later(RECONNECT_SECONDS, self._beat)
         self._unsent, self._answered_at = b"", float("-inf")
         due, self._due = self._due, deque()
         for told, _ in due:
@@ -204,7 +207,11 @@ class LoopRedis:
             if isinstance(answer, hiredis.PushNotification):
                 self._changed(answer)
             elif self._due:
-                self._due.popleft()[0](answer)
+                told, _ = self._due.popleft()
+                try:
+                    told(answer)
+                except Exception:  # the answers behind it are others'
+                    log.exception("an answer of Redis was not taken", **{"event.action": "watch"})
 
     def _changed(self, push: Any) -> None:
         kind, keys = push[0], push[1] if len(push) > 1 else None

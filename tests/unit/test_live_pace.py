@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import gevent
 import pytest
@@ -37,13 +38,13 @@ def looks(pace: Pace, took_seconds: float, seconds: float) -> list[tuple[float, 
 def test_a_quick_look_is_repeated_no_sooner_than_a_tick_later(pace: Pace) -> None:
     seen = looks(pace, 0.0, 0.2)
     assert len(seen) > 1
-    assert all(later[0] - sooner[0] >= TICK_SECONDS * 0.95 for sooner, later in zip(seen, seen[1:], strict=False))
+    assert all(later[0] - sooner[0] >= TICK_SECONDS * 0.95 for sooner, later in pairwise(seen))
 
 
 def test_a_look_that_takes_long_is_followed_by_as_long_a_rest(pace: Pace) -> None:
     seen = looks(pace, 0.03, 0.4)
     assert len(seen) > 1
-    assert all(later[0] - sooner[1] >= 0.03 * 0.95 for sooner, later in zip(seen, seen[1:], strict=False))
+    assert all(later[0] - sooner[1] >= 0.03 * 0.95 for sooner, later in pairwise(seen))
 
 
 def test_who_asks_while_nobody_looks_is_seen_at_once(pace: Pace) -> None:

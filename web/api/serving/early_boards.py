@@ -137,13 +137,13 @@ class EarlyBoards:
             kept = None
             if answer is not NO_ANSWER and not isinstance(answer, hiredis.ReplyError):
                 kept = self._made(wanted, keys, answer, asked.age)
+            if kept is not None and asked.age == self._age_of.get(name, self._age_of_all):
+                self._keep(target, kept)  # before anybody is answered, and asks again on the same connection
             for exchange in asked.waiting:
                 if kept is None:
                     self._to_flask(exchange)
                 else:
                     self._answer(exchange, kept, wanted)
-            if kept is not None and asked.age == self._age_of.get(name, self._age_of_all):
-                self._keep(target, kept)
 
         live = keys.live()
         self._redis.ask("EVALSHA", _SHA, len(live), *live, *wanted.arguments, told=answered)
