@@ -157,4 +157,34 @@ MUTANTS: Final = (
         ),
         red=("tests/integration/test_live_sockets.py::test_a_change_that_nobody_was_told_of_is_seen_all_the_same",),
     ),
+    Mutant(
+        "pages-kept-too-long",
+        "a process does not hear that a board changed, and tells the page it kept",
+        "I5",
+        (
+            Edit(
+                "web/api/serving/early_boards.py",
+                'if b":next:" not in name and not name.endswith(b":compared"):',
+                "if False:",
+            ),
+        ),
+        red=(
+            "tests/integration/test_early_boards.py::test_what_changed_is_read_at_once_by_who_may_know_of_it",
+            "tests/integration/test_early_boards.py::test_a_board_that_redis_lost_is_rebuilt_and_read",
+        ),
+    ),
+    Mutant(
+        "two-lines-to-redis",
+        "a line to Redis that broke is opened twice, and each takes the other's answers",
+        "I8",
+        (
+            Edit(
+                "models/storage/loop_redis.py",
+                '        self._unsent, self._answered_at = b"", float("-inf")\n        due',
+                "        self._loop.call_later(RECONNECT_SECONDS, self._beat)\n"
+                '        self._unsent, self._answered_at = b"", float("-inf")\n        due',
+            ),
+        ),
+        red=("tests/unit/test_loop_redis.py::test_a_line_that_falls_silent_is_given_up_and_one_other_takes_its_place",),
+    ),
 )
