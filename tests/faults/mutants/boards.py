@@ -168,10 +168,7 @@ MUTANTS: Final = (
                 "if False:",
             ),
         ),
-        red=(
-            "tests/integration/test_early_boards.py::test_what_changed_is_read_at_once_by_who_may_know_of_it",
-            "tests/integration/test_early_boards.py::test_a_board_that_redis_lost_is_rebuilt_and_read",
-        ),
+        red=("tests/integration/test_early_boards.py::test_what_changed_is_read_at_once_by_who_may_know_of_it",),
     ),
     Mutant(
         "two-lines-to-redis",
