@@ -9,6 +9,7 @@ DATA_DIR ?=
 SCOPE ?= scores:write
 TIME ?=
 KEEP_TOKENS ?=
+QUICK ?=
 ARGS ?=
 VENV ?= .venv
 # The first interpreter that is new enough; `make run PYTHON=/path/to/python3.12` picks another.
@@ -20,7 +21,7 @@ export DATA_DIR PORT
 BIN := $(VENV)/bin
 PACKAGES := models web worker deploy migrations
 
-.PHONY: help run test faults soak mutants lint format token demo reload backup restore requirements clean
+.PHONY: help run test faults soak mutants bench lint format token demo reload backup restore requirements clean
 
 help: ## list what make can do
 	@echo "Scoreboard: make <target>, where <target> is"
@@ -49,6 +50,9 @@ soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: me
 
 mutants: $(VENV)/installed-dev ## break the service in one place after the other: each must turn a test red (ARGS='--only NAME')
 	@exec $(BIN)/python -m tests.faults.mutants $(ARGS)
+
+bench: $(VENV)/installed-dev ## measure rates over HTTP, needs wrk; half an hour (QUICK=1: three minutes)
+	@exec $(BIN)/python -m bench.rates $(if $(QUICK),--quick) $(ARGS)
 
 lint: $(VENV)/installed-dev ## only the checks that run nothing: ruff, mypy, import-linter
 	$(BIN)/ruff check .
