@@ -10,8 +10,6 @@ floor for what the service can do, with the same loop against `/healthz` beside 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import hmac
 import json
 import secrets
 import socket
@@ -19,25 +17,18 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import cycle
 from urllib.parse import urlsplit
 
 import msgspec
 from simple_websocket import Client
 
+from bench.harness.players import Player
+from bench.harness.players import signed as signed_members
+
 Request = bytes
 #: The largest step, so that the players who are looked for stand in the top that the socket follows.
 SCREEN_VALUE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Player:
-    """A registered player."""
-
-    user_id: str
-    key: bytes
-    token: str
 
 
 class Wire:
@@ -90,17 +81,7 @@ def register(address: tuple[str, int], count: int) -> list[Player]:
 
 def signed(player: Player, value: int = 1) -> Request:
     """A fresh signed update."""
-    action_id, nonce, timestamp = secrets.token_hex(12), secrets.token_hex(16), int(time.time() * 1000)
-    message = f"v1\n{player.user_id}\n{action_id}\nlevel_complete\n{value}\n{nonce}\n{timestamp}".encode()
-    body = {
-        "action_id": action_id,
-        "action": "level_complete",
-        "value": value,
-        "nonce": nonce,
-        "timestamp": timestamp,
-        "signature": hmac.new(player.key, message, hashlib.sha256).hexdigest(),
-    }
-    return http("POST", "/api/v1/scores/update", body, player.token)
+    return http("POST", "/api/v1/scores/update", signed_members(player, value), player.token)
 
 
 def closed_loop(

@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from bench.first_figures import Player, Request, Wire, http, register, signed
+from bench.first_figures import Request, Wire, http, register, signed
+from bench.harness.players import Player
 
 LATE_SECONDS = 10.0
 PEAK_SECONDS = 12.0

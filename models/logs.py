@@ -82,6 +82,15 @@ def configure_logging(service: str, level: str) -> None:
         logging.getLogger(name).setLevel(quiet_level)
 
 
+def server_logging(service: str) -> dict[str, Any]:
+    """The configuration (`logging.config`) by which gunicorn's own lines look like the service's."""
+    return {
+        "formatters": {"ecs": {"()": "ecs_logging.StdlibFormatter", "extra": {"service.name": service}}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ecs", "stream": "ext://sys.stderr"}},
+        "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False}},
+    }
+
+
 def place_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Put each field where ECS has it: errors under `error.`, what is ours alone under `scoreboard.`."""
     failure = event.get("exc_info")

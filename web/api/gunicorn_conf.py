@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
+from models.logs import server_logging
 from models.settings import Settings
 from web.cores import take_a_core
 
@@ -21,12 +22,7 @@ keepalive = 75
 backlog = 4096
 accesslog = None
 errorlog = "-"
-#: gunicorn's own lines look like the service's (models/logs.py).
-logconfig_dict = {
-    "formatters": {"ecs": {"()": "ecs_logging.StdlibFormatter", "extra": {"service.name": "scoreboard-web"}}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ecs", "stream": "ext://sys.stderr"}},
-    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False}},
-}
+logconfig_dict = server_logging("scoreboard-web")
 control_socket_disable = True  # one more door, and two stacks of one user would share it
 proc_name = "scoreboard-web"
 

@@ -9,6 +9,7 @@ import gevent
 from prometheus_client import multiprocess
 
 from models import garbage
+from models.logs import server_logging
 from models.settings import Settings
 
 EXTENSION = "scoreboard.live"
@@ -27,12 +28,7 @@ keepalive = 5
 backlog = 4096
 accesslog = None
 errorlog = "-"
-#: gunicorn's own lines look like the service's (models/logs.py).
-logconfig_dict = {
-    "formatters": {"ecs": {"()": "ecs_logging.StdlibFormatter", "extra": {"service.name": "scoreboard-sockets"}}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ecs", "stream": "ext://sys.stderr"}},
-    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False}},
-}
+logconfig_dict = server_logging("scoreboard-sockets")
 control_socket_disable = True  # one more door, and two stacks of one user would share it
 proc_name = "scoreboard-sockets"
 
