@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import lru_cache
 from typing import Final
 
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
+from werkzeug.http import parse_list_header
 
 from models import deadlines
 from web.request_log import RequestLog, Served
 
+#: Addresses whose header need not be parsed again.
+ADDRESSES_MOST: Final = 10_000
 _SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
 
 
@@ -23,6 +27,15 @@ def request_id_of(given: str | bytes | None) -> str:
         if _SANE.match(text):
             return text
     return f"{random.getrandbits(128):032x}"  # unique is enough
+
+
+@lru_cache(ADDRESSES_MOST)
+def client_address(peer: str | None, forwarded: str, hops: int) -> str | None:
+    """Who sent a request that came by `hops` proxies of ours, as werkzeug's ProxyFix reads `X-Forwarded-For`: each
+    proxy appends whom it heard from, and what stands before those is the client's own say.
+    """
+    entries = parse_list_header(forwarded)
+    return entries[-hops] if 0 < hops <= len(entries) else peer
 
 
 def install_requests(app: Flask, request_log: RequestLog) -> None:

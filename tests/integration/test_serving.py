@@ -15,6 +15,7 @@ from tests.fixtures.served import TWICE, Line
 from web import credit
 from web.api.serving import serving as serving_module
 from web.api.serving.protocol import HEAD_BYTES_MOST
+from web.api.serving.serving import EXTENSION as SERVING
 from web.credit import Limit
 from web.services import EXTENSION as SERVICES
 
@@ -231,3 +232,19 @@ def test_at_the_end_what_is_on_its_way_is_answered(server, connect, player) -> N
     assert (answer.status, answer.headers["connection"]) == (202, "close")
     assert idle.ends()
     assert busy.ends()
+
+
+def test_behind_proxies_the_address_is_the_one_they_saw(api, connect, early, player, query) -> None:
+    line = connect()
+    before = early()
+    line.send(post(player, as_json(sign(player.account, "direct")), "X-Forwarded-For: 203.0.113.7"))
+    assert line.answer().status == 202
+    api.extensions[SERVING]._update._hops = 1
+    line.send(post(player, as_json(sign(player.account, "behind")), "X-Forwarded-For: 198.51.100.9, 203.0.113.7"))
+    assert line.answer().status == 202
+    assert early() == before + 2
+    found = query("SELECT action_id, ip_address FROM inbox WHERE action_id IN ('direct', 'behind') ORDER BY action_id")
+    assert [(action_id, str(address)) for action_id, address in found] == [
+        ("behind", "203.0.113.7"),
+        ("direct", "127.0.0.1"),
+    ]

@@ -17,6 +17,7 @@ from web.api.serving.exchange import Exchange
 from web.gate import Gate
 from web.loop_acceptor import LoopAcceptor
 from web.problems import problem_answer
+from web.requests import client_address
 from web.services import Services
 from web.wsgi import Answer
 
@@ -41,6 +42,7 @@ class EarlyUpdate:
         self._gate = gate
         self._lane = gate.writes
         self._to_flask = to_flask
+        self._hops = services.settings.trusted_proxies
         self._users = services.stores.users
         self._line = LoopLine(loop, services.settings.database_url)
         turns = LoopTurns(loop)
@@ -81,9 +83,8 @@ class EarlyUpdate:
             self._lane.leave()
             exchange.answer(_told(verdict, exchange.request_id), RULE)
 
-        client = exchange.protocol.client
-        address = client[0] if client else None
         try:
+            address = self._address(exchange)
             update = parse_update(exchange.body)
             taken = self._acceptor.take(
                 user_id,
@@ -100,13 +101,18 @@ class EarlyUpdate:
             self._lane.leave()
         return taken
 
+    def _address(self, exchange: Exchange) -> str | None:
+        client = exchange.protocol.client
+        peer = client[0] if client else None
+        forwarded = exchange.fields.get(b"x-forwarded-for", b"") if self._hops else b""
+        return client_address(peer, forwarded.decode("latin-1"), self._hops) if forwarded else peer
+
     def _sender(self, exchange: Exchange) -> str | None:
         """The player whose token it carries, if the request is an ordinary one."""
         fields = exchange.fields
         if (
             fields.get(b"content-type") != b"application/json"
             or b"prefer" in fields
-            or b"x-forwarded-for" in fields
             or exchange.query
             or not exchange.sent_once
         ):
