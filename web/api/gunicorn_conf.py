@@ -8,6 +8,7 @@ from prometheus_client import multiprocess
 
 from models.logs import server_logging
 from models.settings import Settings
+from web.api.serving.listener import Shares
 from web.cores import take_a_core
 
 settings = Settings.from_env()
@@ -25,6 +26,12 @@ errorlog = "-"
 logconfig_dict = server_logging("scoreboard-web")
 control_socket_disable = True  # one more door, and two stacks of one user would share it
 proc_name = "scoreboard-web"
+shares = Shares(workers)
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Give the process a place among those that share the connections."""
+    worker.share = shares.take()
 
 
 def post_worker_init(_worker: Any) -> None:
@@ -34,6 +41,7 @@ def post_worker_init(_worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Take a gone process out of the gauges."""
+    """Take a gone process out of the gauges, and its connections out of the count."""
+    worker.share.give_back()
     if settings.metrics_dir:
         multiprocess.mark_process_dead(worker.pid)

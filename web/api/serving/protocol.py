@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from models.observers import nobody
 from web.api.serving.exchange import Exchange
 from web.api.serving.serving import EXTENSION, Serving
 
@@ -24,8 +26,14 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.serving = cast(Serving, cast(Any, self.app).extensions[EXTENSION])
         self.waits_since: float | None = time.monotonic()  # for the rest of a request; None while there is none
+        self.on_lost: Callable[[], object] = nobody
         self._head_bytes = 0  # received since a head was complete, or a part of a body was there
         self._ending = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        super().connection_lost(exc)
+        self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a request whose head does not end is none."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from typing import Any, Final, cast
 
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from models import garbage
+from web.api.serving.listener import Listener, Share
 from web.api.serving.protocol import Protocol
 from web.api.serving.serving import EXTENSION, Serving
 
@@ -17,11 +19,25 @@ from web.api.serving.serving import EXTENSION, Serving
 class ApiServer(Server):
     """Starts what it serves on its own loop."""
 
-    async def startup(self, sockets: Any = None) -> None:
-        serving = cast(Serving, cast(Any, self.config.app).extensions[EXTENSION])
+    share = Share()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; the sockets are those that the processes share."""
+        loop, config = asyncio.get_running_loop(), self.config
+        serving = cast(Serving, cast(Any, config.app).extensions[EXTENSION])
         connections = cast(set[Protocol], self.server_state.connections)
-        serving.start(asyncio.get_running_loop(), lambda: connections)
-        await super().startup(sockets)
+        serving.start(loop, lambda: connections)
+
+        def protocol() -> Protocol:
+            made = Protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop)
+            made.on_lost = lambda: self.share.tell(len(connections))
+            return made
+
+        self.servers = [
+            Listener(loop, each, protocol, self.share, lambda: len(connections))  # type: ignore[misc]
+            for each in sockets or [config.bind_socket()]
+        ]
+        self.started = True
         garbage.settle()
 
 
@@ -41,6 +57,7 @@ class Worker(UvicornWorker):
     """Serves until it is asked to end."""
 
     CONFIG_KWARGS = OPTIONS
+    share = Share()
 
     def init_signals(self) -> None:
         """uvicorn raises again what ended it, when all is answered; then what it held must still be closed."""
@@ -52,6 +69,8 @@ class Worker(UvicornWorker):
         self.config.app = self.wsgi
         self._install_sigquit_handler()
         try:
-            await ApiServer(self.config).serve(sockets=self.sockets)
+            server = ApiServer(self.config)
+            server.share = self.share
+            await server.serve(sockets=self.sockets)
         finally:
             cast(Serving, self.wsgi.extensions[EXTENSION]).close()
