@@ -1,4 +1,4 @@
-"""Wakes the worker: the one place that sends to Celery. A hint, never waited for (I7)."""
+"""Calls a worker: one that listens, or one by Celery, to which nobody else sends. A hint, never waited for (I7)."""
 
 from __future__ import annotations
 
@@ -83,8 +83,11 @@ class Wakeup:
         """Send one wake-up unless one is in flight; returns for how long (seconds) to send none after it."""
         pause = PAUSE_SECONDS
         try:
-            if not wake.raise_flag(self._client, shard):
-                return DRAINED_PAUSE_SECONDS
+            match wake.call(self._client, shard):
+                case "under way":
+                    return DRAINED_PAUSE_SECONDS
+                case "heard":
+                    return pause
         except redis.RedisError as error:
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
             pause = UNCOALESCED_PAUSE_SECONDS

@@ -70,6 +70,8 @@ class Process:
     """What this worker process keeps open; empty in the parent, in beat and in Flower."""
 
     def __init__(self) -> None:
+        #: Whether a task may stay with its shard for a while: all shards together leave another process free.
+        self.may_stay = False
         self._stores: Stores | None = None
         self._drain: Drain | None = None
 
@@ -125,6 +127,11 @@ def _set_up_logging(**_: Any) -> None:
     """As early as Celery lets us: its first words are a warning."""
     configure_logging("scoreboard-worker", settings.log_level)
     logging.captureWarnings(capture=True)
+
+
+@signals.celeryd_after_setup.connect
+def _count_processes(instance: Any, **_: Any) -> None:
+    process.may_stay = settings.shards < instance.concurrency
 
 
 @signals.worker_process_init.connect

@@ -34,7 +34,12 @@ def apply_shard(shard: int) -> dict[str, Any]:
     client = process.stores.redis
     _flag(partial(presence.say, client))
     _flag(partial(wake.hold_flag, client, shard))
-    drained = process.drain.drain(shard, rest=lambda: _flag(partial(wake.lower_flag, client, shard)))
+    rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
+    if process.may_stay:
+        with wake.Attendance(client, shard) as attendance:
+            drained = process.drain.drain(shard, rest=rest, called=attendance.called)
+    else:
+        drained = process.drain.drain(shard, rest=rest)
     if drained.applied or drained.rejected:
         log.info(
             "shard drained",

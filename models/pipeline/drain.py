@@ -142,12 +142,20 @@ class Drain:
         self._owed_back: tuple[int, list[int]] | None = None  # a try to be counted no longer: we lived
         self._was_wary = False
 
-    def drain(self, shard: int, *, rest: Callable[[], None] = lambda: None, deadline_seconds: float = 20.0) -> Drained:
+    def drain(
+        self,
+        shard: int,
+        *,
+        rest: Callable[[], None] = lambda: None,
+        called: Callable[[], bool] = lambda: False,
+        deadline_seconds: float = 20.0,
+    ) -> Drained:
         """Apply what waits in a shard until nothing does, or the deadline passes.
 
         Args:
-            rest: called once the shard is empty, before the last look: after it new arrivals wake somebody again,
-                and what arrived before it is found by that look, so none is left lying (I7).
+            rest: called once the shard seems to be empty, before the last look: after it new arrivals call somebody
+                again, and what arrived before it is found by that look, so none is left lying (I7).
+            called: waits for such a call; True when it came to us.
 
         Raises:
             psycopg.Error: Postgres is away or refuses; nothing is lost, the sweeper comes again.
@@ -162,14 +170,17 @@ class Drain:
             batch = self._apply(shard, refreshed, drained, wary=wary)
             wary = self._how_wary(shard)
             refreshed = telling.told()
-            if batch.claimed == 0:
-                if rested:
-                    break
+            if batch.claimed:
+                telling.begin(batch)
+            if batch.claimed < DWELL_ROWS and not rested:  # this was all, most likely
                 rest()
                 rested = True
-                continue
-            telling.begin(batch)
-            if DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
+            elif batch.claimed == 0:
+                if called():
+                    rested = False
+                elif not refreshed:  # else one look more takes the marks away
+                    break
+            elif DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
                 time.sleep(DWELL_SECONDS if batch.claimed < BUSY_ROWS else 2 * DWELL_SECONDS)
         telling.told()
         drained.seconds = round(time.monotonic() - started, 6)

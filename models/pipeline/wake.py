@@ -1,37 +1,113 @@
-"""The flag by which wake-ups of a shard are coalesced: one in flight, held while somebody drains (I7).
+"""How a shard finds somebody who drains it: a flag that says that somebody will, and workers that stay to listen (I7).
 
-The flag is a hint in Redis. If it is lost, a wake-up more is sent; if its holder dies, it ends by itself, and the
-sweeper comes in any case.
+All of it is a hint in Redis. If it is lost, a wake-up more is sent, or the sweeper comes; if who holds the flag dies,
+it ends by itself.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from types import TracebackType
+from typing import Any, Final, Literal, Self
 
 import redis
 
 #: Longer than a wake-up takes to reach a worker under load, shorter than anybody would notice.
 FLAG_MS: Final = 2_000
+#: So long a worker stays with an empty shard: at 2 updates a second and more, Celery carries nothing for them.
+LISTEN_SECONDS: Final = 0.5
+#: And so long it stays in all; then it is free for other tasks, and may be stopped.
+ATTEND_SECONDS: Final = 2.0
+#: A Redis that does not confirm is left alone.
+CONFIRM_SECONDS: Final = 0.5
+
+_CALL: Final = """
+if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
+    return -1
+end
+redis.call('PUBLISH', KEYS[2], '1')
+return redis.call('PUBSUB', 'NUMSUB', KEYS[2])[2]  -- whoever watches all channels by a pattern drains nothing
+"""
 
 
-def raise_flag(client: redis.Redis, shard: int) -> bool:
-    """Whether the caller is to wake a worker: nobody has done so since the shard was last empty.
+def call(client: redis.Redis, shard: int) -> Literal["under way", "heard", "nobody"]:
+    """Say that a shard has something: somebody was called since it was last empty, or a worker that listens has heard
+    it now, or somebody must be sent for.
 
     Raises:
         redis.RedisError: not known.
     """
-    return bool(client.set(_key(shard), b"1", nx=True, px=FLAG_MS))
+    heard: Any = client.eval(_CALL, 2, _flag(shard), _channel(shard), FLAG_MS)
+    return "under way" if heard < 0 else "heard" if heard else "nobody"
 
 
 def hold_flag(client: redis.Redis, shard: int) -> None:
     """Say that the shard is being drained."""
-    client.set(_key(shard), b"1", px=FLAG_MS)
+    client.set(_flag(shard), b"1", px=FLAG_MS)
 
 
 def lower_flag(client: redis.Redis, shard: int) -> None:
     """Say that the shard was empty: what arrives from now on needs a wake-up."""
-    client.delete(_key(shard))
+    client.delete(_flag(shard))
 
 
-def _key(shard: int) -> str:
-    return f"sb:wake:{shard}"
+class Attendance:
+    """A worker that stays with a shard it has drained: a call reaches it in one message, past broker and Celery."""
+
+    def __init__(self, client: redis.Redis, shard: int) -> None:
+        self._channel = _channel(shard)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
+        self._ends_at = time.monotonic() + ATTEND_SECONDS
+        self._listening = False
+
+    def __enter__(self) -> Self:
+        """Listen from now on, before the shard is looked at for the last time; without Redis nobody is heard."""
+        try:
+            self._pubsub.subscribe(self._channel)
+            self._listening = self._await("subscribe") is not None
+        except redis.RedisError:
+            self._listening = False
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Listen no more."""
+        self._pubsub.close()
+
+    def called(self) -> bool:
+        """Wait for a call: True when the shard is to be looked at again, be it for the last time."""
+        if not self._listening:
+            return False
+        left = min(LISTEN_SECONDS, self._ends_at - time.monotonic())
+        try:
+            if left > 0 and self._await("message", left) is not None:
+                return True
+            self._listening = False
+            self._pubsub.unsubscribe(self._channel)
+            # What was heard before the end is ours: whoever called was told so, and has sent for nobody else.
+            return self._await("unsubscribe", heard=True) is None
+        except redis.RedisError:
+            self._listening = False
+            return True
+
+    def _await(self, kind: str, seconds: float = CONFIRM_SECONDS, *, heard: bool = False) -> Any:
+        """The next message of a kind; None when there is none in time, or a call comes first that must be `heard`."""
+        ends_at = time.monotonic() + seconds
+        called = False
+        while (left := ends_at - time.monotonic()) > 0:
+            message = self._pubsub.get_message(timeout=left)
+            if message is None:
+                continue
+            if message["type"] == kind:
+                return None if heard and called else message
+            called = called or message["type"] == "message"
+        return None
+
+
+def _flag(shard: int) -> str:
+    return f"sb:wake:{{{shard}}}"
+
+
+def _channel(shard: int) -> str:
+    return f"sb:called:{{{shard}}}"
