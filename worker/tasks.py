@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import redis
 import structlog
+from kombu.exceptions import OperationalError
 
 from models import names
 from models.boards import events
@@ -23,6 +24,8 @@ from worker.presence import Presence
 
 #: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
 REPAIR_RUN_SECONDS: Final = 4.0
+#: A wake-up of our own that nobody took for so long is not needed any more: the sweeper has sent others.
+WAKE_UP_LAPSES_SECONDS: Final = 10
 
 log = structlog.get_logger(__name__)
 presence = Presence()
@@ -36,7 +39,7 @@ def apply_shard(shard: int) -> dict[str, Any]:
     _flag(partial(wake.hold_flag, client, shard))
     rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
     if process.may_stay:
-        with wake.Attendance(client, shard) as attendance:
+        with wake.Attendance(client, shard, partial(_send_for_another, shard)) as attendance:
             drained = process.drain.drain(shard, rest=rest, called=attendance.called)
     else:
         drained = process.drain.drain(shard, rest=rest)
@@ -58,7 +61,7 @@ def sweep() -> dict[str, Any]:
     stores = process.stores
     shards = sweeps.shards_to_wake(stores.engine)
     for shard in shards:
-        apply_shard.apply_async((shard,), expiration=10)
+        apply_shard.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
         metrics.SWEPT.labels("shard_woken").inc()
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))
@@ -97,6 +100,14 @@ def forget() -> dict[str, Any]:
 def heartbeat() -> None:
     """Say that a worker takes tasks from the apply queue, when there are no others."""
     _flag(partial(presence.say, process.stores.redis))
+
+
+def _send_for_another(shard: int) -> None:
+    """Have another task stay with the shard; without a broker there is none until it is back, as ever."""
+    try:
+        apply_shard.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
+    except OperationalError as error:
+        log.warning("nobody can be sent for", **{"event.action": "wake"}, error=type(error).__name__)
 
 
 def _repair() -> Repair:

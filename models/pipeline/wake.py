@@ -7,6 +7,7 @@ it ends by itself.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -18,6 +19,8 @@ FLAG_MS: Final = 2_000
 LISTEN_SECONDS: Final = 0.5
 #: And so long it stays in all; then it is free for other tasks, and may be stopped.
 ATTEND_SECONDS: Final = 2.0
+#: Who goes while there is something to do sends for another first, and stays until that one is there, most likely.
+RELIEF_SECONDS: Final = 0.1
 #: A Redis that does not confirm is left alone.
 CONFIRM_SECONDS: Final = 0.5
 
@@ -54,8 +57,11 @@ def lower_flag(client: redis.Redis, shard: int) -> None:
 class Attendance:
     """A worker that stays with a shard it has drained: a call reaches it in one message, past broker and Celery."""
 
-    def __init__(self, client: redis.Redis, shard: int) -> None:
+    def __init__(self, client: redis.Redis, shard: int, send_relief: Callable[[], None]) -> None:
+        """`send_relief` sends for another worker; it may fail to, and must not raise."""
         self._channel = _channel(shard)
+        self._send_relief = send_relief
+        self._relieved = False
         self._pubsub = client.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
         self._ends_at = time.monotonic() + ATTEND_SECONDS
         self._listening = False
@@ -79,6 +85,10 @@ class Attendance:
         """Wait for a call: True when the shard is to be looked at again, be it for the last time."""
         if not self._listening:
             return False
+        if not self._relieved and time.monotonic() >= self._ends_at:
+            self._relieved = True
+            self._send_relief()
+            self._ends_at = time.monotonic() + RELIEF_SECONDS
         left = min(LISTEN_SECONDS, self._ends_at - time.monotonic())
         try:
             if left > 0 and self._await("message", left) is not None:

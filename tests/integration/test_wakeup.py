@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -54,11 +55,80 @@ def test_a_hundred_wake_ups_of_a_shard_are_one_message_until_it_was_empty(
 
 
 def test_a_flag_nobody_lowers_ends_by_itself(stores) -> None:
-    assert wake.raise_flag(stores.redis, 7)
-    assert not wake.raise_flag(stores.redis, 7)
-    assert 0 < stores.redis.pttl("sb:wake:7") <= wake.FLAG_MS
+    assert wake.call(stores.redis, 7) == "nobody"
+    assert wake.call(stores.redis, 7) == "under way"
+    assert 0 < stores.redis.pttl("sb:wake:{7}") <= wake.FLAG_MS
     wake.hold_flag(stores.redis, 8)
-    assert not wake.raise_flag(stores.redis, 8)
+    assert wake.call(stores.redis, 8) == "under way"
+
+
+@pytest.fixture
+def attend(stores) -> Iterator[Callable[[int], tuple[wake.Attendance, list[int]]]]:
+    """`attend(shard)` is a worker that stays, and how often it has sent for another."""
+    with ExitStack() as staying:
+
+        def run(shard: int) -> tuple[wake.Attendance, list[int]]:
+            sent: list[int] = []
+            return staying.enter_context(wake.Attendance(stores.redis, shard, lambda: sent.append(shard))), sent
+
+        yield run
+
+
+class TestAttendance:
+    """A worker that stays with a shard is called without Celery."""
+
+    def test_a_call_reaches_who_stays_and_no_message_is_sent(
+        self, queue_length, open_wakeup, environment, attend
+    ) -> None:
+        attendance, _ = attend(0)
+        wakeup = open_wakeup(Settings.from_env(environment))
+        wakeup.wake(0)
+        assert attendance.called()
+        wakeup.wake(1)
+        assert attendance.called() is False, "the call was another shard's"
+        assert queue_length() == 1
+
+    def test_after_silence_nobody_stays_and_the_next_call_is_a_message(self, stores, attend, monkeypatch) -> None:
+        monkeypatch.setattr(wake, "LISTEN_SECONDS", 0.05)
+        attendance, sent = attend(0)
+        assert not attendance.called()
+        assert wake.call(stores.redis, 0) == "nobody"
+        assert sent == []
+
+    def test_who_goes_while_there_is_something_to_do_sends_for_another(self, stores, attend, monkeypatch) -> None:
+        monkeypatch.setattr(wake, "ATTEND_SECONDS", 0.0)
+        attendance, sent = attend(0)
+        assert wake.call(stores.redis, 0) == "heard"
+        assert attendance.called()
+        assert sent == [0]
+        wake.lower_flag(stores.redis, 0)
+        assert not attendance.called()
+        assert sent == [0], "once"
+        assert wake.call(stores.redis, 0) == "nobody"
+
+    def test_who_watches_all_channels_drains_nothing(self, stores) -> None:
+        with stores.redis.pubsub() as curious:
+            curious.psubscribe("*")
+            assert curious.get_message(timeout=1)
+            assert wake.call(stores.redis, 0) == "nobody"
+
+    def test_without_redis_nobody_stays(self, attend, monkeypatch, stores) -> None:
+        def away(*_: object) -> None:
+            raise redis.ConnectionError
+
+        monkeypatch.setattr(redis.client.PubSub, "execute_command", away)
+        attendance, _ = attend(0)
+        assert not attendance.called()
+
+
+def test_who_goes_still_answers_a_call_that_came_before(stores, attend, monkeypatch) -> None:
+    """I7: whoever called was told that it is heard, and has sent for nobody."""
+    monkeypatch.setattr(wake, "ATTEND_SECONDS", 0.0)
+    monkeypatch.setattr(wake, "RELIEF_SECONDS", 0.0)
+    attendance, _ = attend(0)
+    assert wake.call(stores.redis, 0) == "heard"
+    assert attendance.called()
+    assert not attendance.called()
 
 
 def test_without_a_broker_nobody_waits_and_closing_is_quick(open_wakeup, environment) -> None:

@@ -91,6 +91,14 @@ class Client:
         self.own: list[dict[str, object]] = []
         self.frames: list[bytes] = []
 
+    @property
+    def wire(self) -> Client:
+        return self
+
+    @property
+    def stuck_since(self) -> float | None:
+        return 1.0 if self.busy else None
+
     def send(self, frame: bytes) -> None:
         self.frames.append(frame)
         message = json.loads(frame[{126: 4, 127: 10}.get(frame[1], 2) :])
@@ -118,6 +126,11 @@ def changed(ranking: FakeRanking, *applied: Applied) -> BoardChanged:
     return BoardChanged(BOARD, ranking.season, ranking.version, 1, 1, (), applied)
 
 
+def send_each(clients: list[Client], frame: bytes) -> None:
+    for client in clients:
+        client.send(frame)
+
+
 class Desk:
     """A hub with its ranking, its wishes to be looked at, and a clock that stands until it is moved."""
 
@@ -125,7 +138,9 @@ class Desk:
         self.ranking = FakeRanking()
         self.woken: set[str] = set()
         self.now = 100.0
-        self.hub = Hub(self.ranking, wake=self.woken.add, give_way=lambda: None, monotonic=lambda: self.now)
+        self.hub = Hub(
+            self.ranking, wake=self.woken.add, send_each=send_each, give_way=lambda: None, monotonic=lambda: self.now
+        )
 
     def settle(self) -> None:
         """Look until nobody asks to be looked at, as `Pace` does."""

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import gevent
 import pytest
@@ -96,3 +97,36 @@ def test_a_peer_that_goes_while_much_waits_is_told_once(ends: tuple[Transport, O
     theirs.close()
     eventually(lambda: owner.losses == 1)
     assert owner.drains == 0
+
+
+def test_what_is_sent_to_each_reaches_the_others_when_one_is_gone_and_one_is_full() -> None:
+    pairs = [socket.socketpair() for _ in range(5)]
+    gone, full = 1, 3
+    for ours, theirs in pairs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+    pairs[gone][1].close()
+    filling = 0
+    with suppress(BlockingIOError):
+        while True:
+            filling += pairs[full][0].send(b"x" * 4096)
+    wires, owners = [Transport(ours.detach()) for ours, _ in pairs], [Owner() for _ in pairs]
+    for wire, owner in zip(wires, owners, strict=True):
+        wire.start(owner)
+    Transport.send_each(wires, b"the frame")
+    assert [owner.losses for owner in owners] == [int(at == gone) for at in range(5)]
+    assert [wire.busy for wire in wires] == [at == full for at in range(5)]
+    read = b""
+
+    def all_there() -> bool:
+        nonlocal read
+        with suppress(BlockingIOError):
+            read += pairs[full][1].recv(65536)
+        return len(read) == filling + len(b"the frame")
+
+    eventually(all_there)
+    assert read.endswith(b"xthe frame")
+    assert [theirs.recv(100) for at, (_, theirs) in enumerate(pairs) if at not in (gone, full)] == [b"the frame"] * 3
+    for wire, (_, theirs) in zip(wires, pairs, strict=True):
+        wire.close()
+        theirs.close()

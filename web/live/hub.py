@@ -7,8 +7,9 @@ whole from the ranking, so a lost event, a gap or a skipped delta costs time, ne
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from prometheus_client import Histogram
 
@@ -18,8 +19,8 @@ from web.live import messages, metrics
 from web.live.people import Listener, People, Place
 from web.live.recent import Ranked, Recent, State
 
-#: 128 sends of a broadcast take about 1 ms: reads and other boards wait no longer than that.
-SENDS_BEFORE_GIVING_WAY: Final = 128
+#: 256 sends of a broadcast take about 2 ms: reads and other boards wait no longer than that.
+SENDS_BEFORE_GIVING_WAY: Final = 256
 #: A delta that changes no line of a top only says that the board moved on below it. On a large board nearly every
 #: change is such a one, so they are gathered: a version may be this old on a socket whose list is right all the same.
 QUIET_SECONDS: Final = 0.25
@@ -54,6 +55,16 @@ class Reading(Protocol):
     def ranks(self, board: str, user_ids: list[str]) -> Page: ...
 
 
+class Wire(Protocol):
+    """Where a member's bytes go."""
+
+    @property
+    def stuck_since(self) -> float | None:
+        """Not None: what was sent last has not wholly reached the kernel."""
+
+    def send(self, data: bytes) -> None: ...
+
+
 class Member(Listener, Protocol):
     """A socket that listens."""
 
@@ -62,6 +73,9 @@ class Member(Listener, Protocol):
     version: int | None  # of the list it holds; None: it holds none we can tell
     owed: bool  # it waits for an answer to its subscription, even when nothing changed
 
+    @property
+    def wire(self) -> Wire: ...
+
 
 class Topic:
     """One board that somebody listens to, or did."""
@@ -69,15 +83,30 @@ class Topic:
     def __init__(self, board: str) -> None:
         self.board = board
         self.members: set[Member] = set()
+        self._tops: Counter[int] = Counter()
         self.people = People(board)
         self.recent = Recent()
         self.published_at: int | None = None  # Unix µs of the oldest event not yet sent on
         self.accepted_at: int | None = None
         self.quiet_at = float("-inf")  # when deltas without a line were sent last
 
+    def enter(self, member: Member) -> None:
+        """One more."""
+        self.members.add(member)
+        self._tops[member.top] += 1
+        self.people.join(member)
+
+    def leave(self, member: Member) -> None:
+        """One less."""
+        self.members.discard(member)
+        self._tops[member.top] -= 1
+        if not self._tops[member.top]:
+            del self._tops[member.top]
+        self.people.leave(member)
+
     def largest_top(self) -> int:
         """How far down the board is read: once for all."""
-        return max((member.top for member in self.members), default=0)
+        return max(self._tops, default=0)
 
 
 class Hub:
@@ -88,12 +117,16 @@ class Hub:
         ranking: Reading,
         *,
         wake: Callable[[str], None],
+        send_each: Callable[[list[Any], bytes], None],
         give_way: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wake` asks for a `tick` of a board soon; `give_way` lets others run in the middle of a long sweep."""
+        """`wake` asks for a `tick` of a board soon; `send_each` sends one frame to wires of which none is stuck, and
+        `give_way` lets others run in the middle of a long sweep.
+        """
         self._ranking = ranking
         self._wake = wake
+        self._send_each = send_each
         self._give_way = give_way
         self._monotonic = monotonic
         self._topics: dict[str, Topic] = {}
@@ -103,16 +136,14 @@ class Hub:
         self.leave(member)
         topic = self._topics.setdefault(board, Topic(board))
         member.topic, member.top, member.version, member.owed, member.place = topic, top, resume, True, None
-        topic.members.add(member)
-        topic.people.join(member)
+        topic.enter(member)
         self._wake(board)
 
     def leave(self, member: Member) -> None:
         """Listen no more. Repeatable."""
         topic, member.topic = member.topic, None
         if topic is not None:
-            topic.members.discard(member)
-            topic.people.leave(member)
+            topic.leave(member)
 
     def changed(self, event: BoardChanged) -> None:
         """A batch changed a board."""
@@ -185,35 +216,17 @@ class Hub:
 
     def _serve(self, topic: Topic, current: State) -> float | None:
         """Send each member what leads from its version to the current one; returns when those left out are due."""
-        frames = Frames(topic.recent, current)
         now = self._monotonic()
-        quiet_until = topic.quiet_at + QUIET_SECONDS
-        if now >= quiet_until:
+        sweep = Sweep(topic, current, now=now, quiet_until=topic.quiet_at + QUIET_SECONDS)
+        if now >= sweep.quiet_until:
             topic.quiet_at = now
-        sent = skipped = 0
-        due: float | None = None
-        for member in list(topic.members):
-            if member.topic is not topic or (member.version == current.version and not member.owed):
-                continue
-            if member.busy:
-                skipped += 1
-                continue
-            if not current.covers(member.top):  # it joined during the read and asks for more than was read
-                due = now
-                continue
-            made = frames.leading_from(member.version, member.top)
-            if made.quiet and now < quiet_until and not member.owed:
-                due = quiet_until if due is None else due
-                continue
-            frames.count(made, resumed=member.owed and member.version is not None)
-            member.version, member.owed = current.version, False
-            member.send(made.frame)
-            sent += 1
-            if sent % SENDS_BEFORE_GIVING_WAY == 0:
-                self._give_way()
-        frames.report()
-        metrics.SKIPPED.inc(skipped)
-        return due
+        members = list(topic.members)
+        for start in range(0, len(members), SENDS_BEFORE_GIVING_WAY):
+            for made, wires in sweep.take(members[start : start + SENDS_BEFORE_GIVING_WAY]).items():
+                self._send_each(wires, made.frame)
+            self._give_way()
+        sweep.report()
+        return sweep.due
 
     def _tell_people(self, topic: Topic) -> None:
         asked = topic.people.to_ask(self._monotonic())
@@ -227,38 +240,63 @@ class Hub:
 
 
 class Made:
-    """A frame of a sweep and how often it was sent."""
+    """A frame of a sweep, for whom it is, and how often it was sent."""
 
-    __slots__ = ("frame", "kind", "quiet", "sent")
+    __slots__ = ("frame", "kind", "quiet", "sent", "top", "version")
 
-    def __init__(self, kind: str, frame: bytes, *, quiet: bool = False) -> None:
+    def __init__(self, kind: str, frame: bytes, version: int | None, top: int, *, quiet: bool = False) -> None:
         self.kind = kind
         self.frame = frame
+        self.version = version  # of the lists it is for
+        self.top = top
         self.quiet = quiet  # changes no line
         self.sent = 0
 
+    def count_resumed(self) -> None:
+        """It answers a subscription that said which version its client has, if it did."""
+        if self.version is not None:
+            metrics.RESUMED.labels(self.kind).inc()
 
-class Frames:
-    """The frames of one sweep: each made once, whoever gets it."""
 
-    def __init__(self, recent: Recent, current: State) -> None:
-        self._recent = recent
+class Sweep:
+    """One walk through a topic's members: who is to get which frame, each made once whoever gets it."""
+
+    def __init__(self, topic: Topic, current: State, *, now: float, quiet_until: float) -> None:
+        self.quiet_until = quiet_until
+        self.due: float | None = None  # when those are to be looked at who were left out now
+        self._topic = topic
         self._current = current
+        self._now = now
         self._made: dict[tuple[int | None, int], Made] = {}
+        self._skipped = 0
 
-    def leading_from(self, version: int | None, top: int) -> Made:
-        """A delta from that version of the top, or a snapshot when it is not known any more."""
-        made = self._made.get((version, top))
-        if made is None:
-            made = self._made[version, top] = self._make(version, top)
-        return made
-
-    @staticmethod
-    def count(made: Made, *, resumed: bool) -> None:
-        """One more of it is sent."""
-        made.sent += 1
-        if resumed:
-            metrics.RESUMED.labels(made.kind).inc()
+    def take(self, members: Sequence[Member]) -> dict[Made, list[Wire]]:
+        """The frames for these members, and to whom they go; they count as sent."""
+        topic, version = self._topic, self._current.version
+        groups: dict[Made, list[Wire]] = {}
+        made: Made | None = None
+        wires: list[Wire] = []
+        for member in members:
+            if member.topic is not topic:
+                continue
+            # Nearly all are where the one before them was, and get what it gets.
+            if made is None or member.version != made.version or member.top != made.top or member.owed or made.quiet:
+                made = self._for(member)
+                if made is None:
+                    continue
+                wires = groups.setdefault(made, [])
+            wire = member.wire
+            if wire.stuck_since is not None:
+                self._skipped += 1
+                continue
+            if member.owed:
+                member.owed = False
+                made.count_resumed()
+            member.version = version
+            wires.append(wire)
+        for each, group in groups.items():
+            each.sent += len(group)
+        return groups
 
     def report(self) -> None:
         """Add what was sent to the metrics, once a sweep."""
@@ -266,15 +304,34 @@ class Frames:
             if made.sent:
                 metrics.SENT.labels(made.kind).inc(made.sent)
                 metrics.SENT_BYTES.inc(made.sent * len(made.frame))
+        metrics.SKIPPED.inc(self._skipped)
+
+    def _for(self, member: Member) -> Made | None:
+        """What it is to get now, if anything."""
+        if member.version == self._current.version and not member.owed:
+            return None
+        if not self._current.covers(member.top):  # it joined during the read and asks for more than was read
+            self.due = self._now
+            return None
+        place = member.version, member.top
+        made = self._made.get(place)
+        if made is None:
+            made = self._made[place] = self._make(*place)
+        if made.quiet and self._now < self.quiet_until and not member.owed:
+            self.due = self.quiet_until if self.due is None else self.due
+            return None
+        return made
 
     def _make(self, version: int | None, top: int) -> Made:
+        """A delta from that version of the top, or a snapshot when it is not known any more."""
         current = self._current
-        old = self._recent.at(version, top)
+        old = self._topic.recent.at(version, top)
         if old is None:
-            return Made("snapshot", messages.snapshot(current.version, current.total, current.lines[:top]))
+            frame = messages.snapshot(current.version, current.total, current.lines[:top])
+            return Made("snapshot", frame, version, top)
         change = delta(old.lines[:top], current.lines[:top])
         frame = messages.delta(old.version, current.version, current.total, change)
-        return Made("delta", frame, quiet=not change.removals and not change.upserts)
+        return Made("delta", frame, version, top, quiet=not change.removals and not change.upserts)
 
 
 def _observe_since(histogram: Histogram, unix_microseconds: int | None) -> None:

@@ -51,7 +51,9 @@ class Live:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._pace = Pace()
-        self._hub = Hub(services.stores.ranking, wake=self._pace.wake, give_way=_give_way)
+        self._hub = Hub(
+            services.stores.ranking, wake=self._pace.wake, send_each=Transport.send_each, give_way=_give_way
+        )
         self._pace.tick = self._hub.tick
         most = min(SOCKETS_MOST, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_RESERVED))
         self.roster = Roster(most=most)

@@ -14,10 +14,11 @@ from models.errors import ScoreboardError
 
 log = structlog.get_logger(__name__)
 
-#: 100 looks a second at most: below what an eye sees as a step. And at least as long a rest after a look as it took, so
-#: that half of the core is left to everything else: a sweep over 1,000 sockets takes 8 ms, one over 5,000 takes 40, and
-#: each delta then gathers what changed meanwhile.
+#: 100 looks a second at most: below what an eye sees as a step.
 TICK_SECONDS: Final = 0.010
+#: And after a look a rest of a quarter of what it took, at least. A sweep over 1,000 sockets takes some 8 ms, one over
+#: 5,000 takes 40: it gives way to everything else in between, and each delta then gathers what changed meanwhile.
+REST: Final = 0.25
 #: After a failed look. Short, for who waits for a first snapshot waits for this.
 RETRY_SECONDS: Final = 0.25
 
@@ -61,4 +62,4 @@ class Pace:
                 log.exception("tick failed", **{"event.action": "tick-failed"}, board=board)
                 due = started + RETRY_SECONDS
             took = time.monotonic() - started
-            gevent.sleep(max(TICK_SECONDS - took, took))
+            gevent.sleep(max(TICK_SECONDS - took, REST * took))

@@ -54,7 +54,6 @@ class Session:
         "_pending",
         "_reader",
         "_shared",
-        "_wire",
         "address",
         "board",
         "claims",
@@ -69,11 +68,12 @@ class Session:
         "top",
         "topic",
         "version",
+        "wire",
     )
 
     def __init__(self, wire: Wire, shared: Shared, *, board: str, address: str) -> None:
         now = time.monotonic()
-        self._wire = wire
+        self.wire = wire
         self._shared = shared
         self.board = board
         self.address = address
@@ -100,7 +100,7 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether the last message has not wholly reached the kernel."""
-        return self._wire.stuck_since is not None
+        return self.wire.stuck_since is not None
 
     @property
     def ending(self) -> bool:
@@ -110,13 +110,13 @@ class Session:
     @property
     def stuck_since(self) -> float | None:
         """Since when (monotonic seconds) the kernel has not taken all, or None."""
-        return self._wire.stuck_since
+        return self.wire.stuck_since
 
     def send(self, frame: bytes) -> None:
         """Send, or let it wait behind what is under way, within bounds."""
         if self.closed or self.closing_since is not None:
             return
-        wire = self._wire
+        wire = self.wire
         if wire.stuck_since is not None and wire.tail_bytes + len(frame) > TAIL_BYTES_MOST:
             self.close(closing.TOO_SLOW)
             return
@@ -125,7 +125,7 @@ class Session:
     def ping(self, now: float) -> None:
         """Ask whether the other side is there; nothing is added to what waits already."""
         self.pinged_at = now
-        if not self._wire.busy:
+        if not self.wire.busy:
             self.send(ping_frame())
 
     def close(self, how: Closing) -> None:
@@ -133,14 +133,14 @@ class Session:
         if self.ending:
             return
         self._shared.hub.leave(self)
-        self._wire.send(close_frame(how.code, how.reason))
+        self.wire.send(close_frame(how.code, how.reason))
         self.closing_since = time.monotonic()
         metrics.CLOSED.labels(str(how.code)).inc()
         log.debug("socket closing", **{"event.action": "socket-closing"}, code=how.code, reason=how.name)
 
     def cut(self) -> None:
         """Let go without waiting for the other side any longer. Repeatable."""
-        self._wire.close()
+        self.wire.close()
         self.lost()
 
     # What the transport tells, from the event loop itself: nothing here may wait.
@@ -199,8 +199,8 @@ class Session:
         if self.closing_since is None:
             metrics.CLOSED.labels(str(code)).inc()
             self.closing_since = time.monotonic()
-            if not self._wire.busy:
-                self._wire.send(close_frame(code))
+            if not self.wire.busy:
+                self.wire.send(close_frame(code))
         self.cut()
 
     def _has_credit(self) -> bool:

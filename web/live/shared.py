@@ -8,20 +8,17 @@ from typing import Any, Protocol
 from models.accounts.tokens import Claims
 from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
-from web.live import messages
+from web.live import hub, messages
 from web.live.hub import Member
 
 
-class Wire(Protocol):
+class Wire(hub.Wire, Protocol):
     """The transport, as a session uses it."""
 
     @property
     def busy(self) -> bool: ...
     @property
     def tail_bytes(self) -> int: ...
-    @property
-    def stuck_since(self) -> float | None: ...
-    def send(self, data: bytes) -> None: ...
     def close(self) -> None: ...
 
 

@@ -92,8 +92,21 @@ MUTANTS: Final = (
         "no-last-look",
         "the drain ends when the shard is empty, without looking again after it lowered the flag",
         "I7",
-        (Edit(_DRAIN, "                rested = True\n                continue\n", "                break\n"),),
+        (
+            Edit(
+                _DRAIN,
+                "                rest()\n                rested = True\n",
+                "                rest()\n                break\n",
+            ),
+        ),
         red=(f"{_TESTS}::test_what_arrives_while_the_shard_rests_is_found_by_the_last_look",),
+    ),
+    Mutant(
+        "call-unheard",
+        "a worker that goes forgets a call that it has heard, and the caller has sent for nobody else",
+        "I7",
+        (Edit("models/pipeline/wake.py", "return None if heard and called else message", "return message"),),
+        red=("tests/integration/test_wakeup.py::test_who_goes_still_answers_a_call_that_came_before",),
     ),
     Mutant(
         "no-sweeper",

@@ -83,8 +83,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _HUB,
-                "current.total, current.lines[:top]))",
-                "current.total, next(iter(self._recent._states.values())).lines[:top]))",
+                "current.total, current.lines[:top])",
+                "current.total, next(iter(self._topic.recent._states.values())).lines[:top])",
             ),
         ),
         red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version",),
@@ -96,10 +96,10 @@ MUTANTS: Final = (
         (
             Edit(
                 _HUB,
-                "        old = self._recent.at(version, top)\n",
-                "        old = self._recent.at(version, top)\n"
+                "        old = self._topic.recent.at(version, top)\n",
+                "        old = self._topic.recent.at(version, top)\n"
                 "        if old is None and version is not None:\n"
-                "            old = next(iter(self._recent._states.values()))\n",
+                "            old = next(iter(self._topic.recent._states.values()))\n",
             ),
         ),
         red=(f"{_HUB_TESTS}::test_who_lagged_too_long_gets_a_snapshot",),
@@ -112,11 +112,18 @@ MUTANTS: Final = (
         (
             Edit(
                 _HUB,
-                "                skipped += 1\n",
-                "                skipped += 1\n                member.version = current.version\n",
+                "                self._skipped += 1\n",
+                "                self._skipped += 1\n                member.version = version\n",
             ),
         ),
         red=(f"{_HUB_TESTS}::test_who_lagged_gets_one_delta_over_all_it_missed",),
+    ),
+    Mutant(
+        "neighbours-frame",
+        "a socket gets what the one before it got, though it holds another version",
+        "I6",
+        (Edit(_HUB, "made is None or member.version != made.version or ", "made is None or "),),
+        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version",),
     ),
     Mutant(
         "version-goes-back",
