@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -62,14 +64,20 @@ def _batch(rows: int, seconds: float) -> None:
     BATCH_SECONDS.observe(seconds)
 
 
-def _applied(updates: Iterable[AppliedUpdate]) -> None:
-    now = time.time()
-    for update in updates:
-        APPLIED.inc()
-        ACCEPTED_TO_APPLIED.observe(max(0.0, now - update.accepted_at / 1e6))
+def _applied(updates: Sequence[AppliedUpdate]) -> None:
+    APPLIED.inc(len(updates))
+    _observe_ages(ACCEPTED_TO_APPLIED, updates)
 
 
-def _published(updates: Iterable[AppliedUpdate]) -> None:
+def _published(updates: Sequence[AppliedUpdate]) -> None:
+    _observe_ages(ACCEPTED_TO_PUBLISHED, updates)
+
+
+def _observe_ages(histogram: Histogram, updates: Sequence[AppliedUpdate]) -> None:
+    """What `observe` does for each, in one step a bucket: one at a time they took a third of this process' time."""
     now = time.time()
-    for update in updates:
-        ACCEPTED_TO_PUBLISHED.observe(max(0.0, now - update.accepted_at / 1e6))
+    ages = [max(0.0, now - update.accepted_at / 1e6) for update in updates]
+    bounds, buckets = histogram._upper_bounds, histogram._buckets  # noqa: SLF001 - the library takes one at a time
+    for place, count in Counts(bisect_left(bounds, age) for age in ages).items():
+        buckets[place].inc(count)
+    histogram._sum.inc(sum(ages))  # noqa: SLF001

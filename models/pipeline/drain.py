@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -88,8 +88,8 @@ class DrainObserver:
     """Who wants to know: each gets seconds or counts, for metrics."""
 
     batch: Callable[[int, float], None] = nobody
-    applied: Callable[[Iterable[AppliedUpdate]], None] = nobody
-    published: Callable[[Iterable[AppliedUpdate]], None] = nobody
+    applied: Callable[[Sequence[AppliedUpdate]], None] = nobody
+    published: Callable[[Sequence[AppliedUpdate]], None] = nobody
     rejected: Callable[[int], None] = nobody
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from sqlalchemy import Connection, text
@@ -19,6 +19,8 @@ _ACCEPT: Final = Prepared("accept", (_SQL / "accept.sql").read_text("utf-8"))
 _KNOWN_KEYS: Final = (_SQL / "known_keys.sql").read_text("utf-8").encode()
 _PACE: Final = (_SQL / "pace.sql").read_text("utf-8").encode()
 _FORGET_NONCES: Final = (_SQL / "forget_nonces.sql").read_text("utf-8")
+
+_ID_CHARACTERS: Final = 36
 
 Key = tuple[str, str]  # user_id, action_id
 
@@ -61,7 +63,7 @@ def shard_of(user_id: str, shards: int) -> int:
 
 def accept(connection: BoundedConnection[Any], arrivals: Sequence[Arrival]) -> set[Key]:
     """Insert what is new, decided by the unique constraints; returns the keys that were. Keys must be distinct."""
-    rows = _ACCEPT.execute(
+    [(count, keys)] = _ACCEPT.execute(
         connection,
         (
             text_array([a.user_id for a in arrivals]),
@@ -75,7 +77,9 @@ def accept(connection: BoundedConnection[Any], arrivals: Sequence[Arrival]) -> s
             integer_array([a.shard for a in arrivals]),
         ),
     )
-    return cast(set[Key], set(rows))
+    if int(count) == len(arrivals):  # as nearly always
+        return {arrival.key for arrival in arrivals}
+    return {(key[:_ID_CHARACTERS], key[_ID_CHARACTERS:]) for key in keys.split("\n") if key}
 
 
 def known_keys(cursor: psycopg.Cursor[Any], arrivals: Sequence[Arrival]) -> list[KnownKey]:

@@ -6,8 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 import structlog
@@ -24,8 +23,7 @@ log = structlog.get_logger(__name__)
 WRITE_TRIES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """An accepted update: a committed row, now or at an earlier request with the same action_id."""
 
     action_id: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from secrets import token_hex
 from uuid import uuid4
 
@@ -103,8 +102,8 @@ def test_a_repeat_is_answered_as_one_at_any_later_time(stores, player, drain, co
     first = take(stores, player, update)
     drain()
     before = contents()
-    assert take(stores, player, update) == replace(first, replayed=True)
-    assert take(stores, player, sign(player, "a-1")) == replace(first, replayed=True)
+    assert take(stores, player, update) == first._replace(replayed=True)
+    assert take(stores, player, sign(player, "a-1")) == first._replace(replayed=True)
     assert contents() == before
 
 

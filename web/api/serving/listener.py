@@ -103,8 +103,14 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more."""
-        self._open = False
-        self._loop.remove_reader(self._listening)
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+
+    async def wait_closed(self) -> None:
+        """Until those accepted last are connections."""
+        await asyncio.gather(*self._connecting, return_exceptions=True)
 
     def _listen(self) -> None:
         if self._open:

@@ -33,9 +33,12 @@ class ApiServer(Server):
             made.on_lost = lambda: self.share.tell(len(connections))
             return made
 
+        if not sockets:
+            sockets = [config.bind_socket()]
+            sockets[0].listen(config.backlog)
         self.servers = [
             Listener(loop, each, protocol, self.share, lambda: len(connections))  # type: ignore[misc]
-            for each in sockets or [config.bind_socket()]
+            for each in sockets
         ]
         self.started = True
         garbage.settle()
