@@ -8,15 +8,14 @@ import signal
 import struct
 import subprocess
 import tempfile
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-SOURCES: Final = Path(__file__).parent.parent / "live"
+SOURCES: Final = Path(__file__).parent / "c"
 _RECORD: Final = struct.Struct("=QIIq")
 
 
@@ -79,7 +78,7 @@ def crowd(
         (files / "hello").write_bytes(hello)
         records = files / "records"
         command = [compiled("crowd"), host, port, sockets, files / "request", files / "hello", find, records]
-        process = subprocess.Popen(_pinned(core, command), stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(pinned(core, command), stdout=subprocess.PIPE, text=True)
         try:
             yield Crowd(process, records)
         finally:
@@ -106,7 +105,7 @@ def floor(port: int, sockets: int, *, size: int, rate: float, seconds: float) ->
     second (0: as fast as it can).
     """
     words = [compiled("floor"), port, sockets, size, rate, seconds]
-    with subprocess.Popen(_pinned(0, words), stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(pinned(0, words), stdout=subprocess.PIPE, text=True) as server:
         out: IO[str] | None = server.stdout
         assert out is not None
         out.readline()  # ready
@@ -137,12 +136,8 @@ def compiled(name: str) -> Path:
     return target
 
 
-def percentile(values: array[float], share: float) -> float:
-    """Of sorted values."""
-    return values[min(len(values) - 1, int(len(values) * share))]
-
-
-def _pinned(core: int | None, words: list[object]) -> list[str]:
+def pinned(core: int | None, words: Sequence[object]) -> list[str]:
+    """The command, kept to a core if there are two and it is to be."""
     command = [str(word) for word in words]
     if core is None or shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
         return command

@@ -40,14 +40,14 @@ def replay(stack: Stack, requests: Sequence[bytes], *, seconds: float, connectio
         connection.autocommit = True
         players.write(requests, Path(file.name))
         watch = _Backlog(connection)
-        applied_before, cpu_before = _applied(connection), stack.cpu_seconds()
+        applied_before, cpu_before = applied(connection), stack.cpu_seconds()
         watch.start()
         found = wrk.run(stack.api, Path(file.name), seconds=seconds, connections=connections)
         watch.stop()
-        in_time, cpu, ended = _applied(connection) - applied_before, stack.cpu_seconds(), time.perf_counter()
-        _await_empty(connection)
+        in_time, cpu, ended = applied(connection) - applied_before, stack.cpu_seconds(), time.perf_counter()
+        await_empty(connection)
         drained_ms = 1000 * (time.perf_counter() - ended)
-        applied = _applied(connection) - applied_before
+        every = applied(connection) - applied_before
     answers = max(1, found.requests)
     cost = {part: round(1e6 * (used - cpu_before.get(part, 0.0)) / answers, 1) for part, used in cpu.items()}
     return Outcome(
@@ -56,7 +56,7 @@ def replay(stack: Stack, requests: Sequence[bytes], *, seconds: float, connectio
         p99_ms=found.p99_ms,
         refused=found.refused,
         failed=found.failed,
-        applied=applied,
+        applied=every,
         applied_in_time=round(in_time / seconds, 1),
         backlog_most=watch.most,
         drained_ms=round(drained_ms, 1),
@@ -87,11 +87,13 @@ class _Backlog:
             self.most = max(self.most, _count(self._connection, "SELECT count(*) FROM inbox"))
 
 
-def _applied(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+def applied(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+    """How many were ever applied."""
     return _count(connection, "SELECT count(*) FROM score_history")
 
 
-def _await_empty(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def await_empty(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Return when all that was accepted is applied, or after DRAIN_SECONDS_MOST."""
     deadline = time.monotonic() + DRAIN_SECONDS_MOST
     while connection.execute("SELECT 1 FROM inbox LIMIT 1").fetchone() and time.monotonic() < deadline:
         time.sleep(0.005)

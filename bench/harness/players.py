@@ -69,6 +69,14 @@ def connected(settings: Settings) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(url.render_as_string(hide_password=False))
 
 
+def every_id(settings: Settings) -> list[str]:
+    """All players' ids, in no order."""
+    with connected(settings) as connection:
+        ids = [str(row[0]) for row in connection.execute("SELECT id FROM users")]
+    random.Random(1).shuffle(ids)
+    return ids
+
+
 def token_of(settings: Settings, user_id: str) -> str:
     """An access token as the service makes them."""
     return _token(settings, sub=user_id, type="access", aud=PLAYER_AUDIENCE)

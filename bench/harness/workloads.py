@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.request import urlopen
 
 from bench.harness import players
 from bench.harness.players import BOARD, Player
@@ -47,10 +48,18 @@ def _top(limit: int) -> Requests:
     return lambda _stack, _players, _seconds: [players.request("GET", f"/api/v1/leaderboards/{BOARD}?limit={limit}")]
 
 
-def _around(_stack: Stack, everybody: Sequence[Player], _seconds: float) -> list[bytes]:
-    return [
-        players.request("GET", f"/api/v1/leaderboards/{BOARD}/around/{player.user_id}?limit=10") for player in everybody
-    ]
+def _unchanged(stack: Stack, _players: Sequence[Player], _seconds: float) -> list[bytes]:
+    """Who asks again for what has not changed."""
+    path = f"/api/v1/leaderboards/{BOARD}?limit=100"
+    with urlopen(stack.api + path) as answer:  # noqa: S310 - our own http address
+        tag = answer.headers["ETag"]
+    return [players.request("GET", path).replace(b"\r\n\r\n", f"\r\nIf-None-Match: {tag}\r\n\r\n".encode())]
+
+
+def _around(stack: Stack, _players: Sequence[Player], _seconds: float) -> list[bytes]:
+    """Everybody on the board, each in turn: next to no page was asked for before."""
+    ids = players.every_id(stack.settings)
+    return [players.request("GET", f"/api/v1/leaderboards/{BOARD}/around/{user_id}?limit=10") for user_id in ids]
 
 
 WORKLOADS: Final = (
@@ -59,6 +68,7 @@ WORKLOADS: Final = (
     Workload("batches of 500", 1_000, _batches, 25_000, each=BATCH, connections=2, naive=False),
     Workload("updates on a board of 100,000", 100_000, _updates, 4_000),
     Workload("top 100 of 100,000", 100_000, _top(100), 12_000),
+    Workload("top 100 of 100,000, unchanged: 304", 100_000, _unchanged, 20_000, naive=False),
     Workload("top 10 of 100,000", 100_000, _top(10), 16_000),
     Workload("around a player, 10 of 100,000", 100_000, _around, 5_000),
     Workload("updates on a board of 1,000,000", 1_000_000, _updates, 3_500, naive=False),
