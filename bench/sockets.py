@@ -201,7 +201,8 @@ def _socket_processes(stack: Stack) -> list[psutil.Process]:
 
 
 def _cpu(processes: Sequence[psutil.Process]) -> float:
-    return sum(float(sum(process.cpu_times()[:2])) for process in processes)  # user and system
+    used = [process.cpu_times() for process in processes]  # type: ignore[no-untyped-call]
+    return float(sum(times.user + times.system for times in used))
 
 
 def _ask(wire: socket.socket, request: bytes) -> None:

@@ -52,7 +52,7 @@ queue = Celery("naive", broker=os.environ["NAIVE_BROKER_URL"])
 queue.conf.task_ignore_result = True
 
 
-@jwt.token_in_blocklist_loader  # type: ignore[untyped-decorator]
+@jwt.token_in_blocklist_loader
 def is_revoked(_header: dict[str, Any], payload: dict[str, Any]) -> bool:
     """Whether a token was revoked."""
     return bool(cache.exists("revoked:" + payload["jti"]))

@@ -114,6 +114,7 @@ class Acceptor:
             Overloaded, QueueUnavailable: none was accepted, or for the latter: it is not known which.
         """
         self._pressure.refuse_if_high()
+        self._pressure.hold_back()
         storable = storable_address(address)
         try:
             known_users = self._users.existing(list({update.user_id for update in updates}))

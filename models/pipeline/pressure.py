@@ -11,12 +11,20 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from models import deadlines
 from models.errors import Overloaded
 from models.pipeline import inbox
 from models.pipeline.inbox import InboxState
 from models.storage.database import ANSWER_SECONDS
 
 LOOK_SECONDS: Final = 1.0
+#: A batch is held back while the oldest row waits longer than this, which is soon for a screen, and as long as it
+#: helps: that leaves the processors to whoever applies, in place of a backlog that only grows. No longer than this:
+#: without a worker a batch is accepted all the same.
+YOUNG_SECONDS: Final = 0.25
+HOLD_SECONDS_MOST: Final = 1.0
+HOLD_LOOK_SECONDS: Final = 0.1
+HOLD_STEP_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +50,16 @@ class Pressure:
         if state.depth >= self._depth_limit or state.oldest_age_seconds >= self._age_limit_seconds:
             raise Overloaded(retry_after_seconds=2)
 
-    def state(self) -> InboxState:
-        """The inbox as it was about a second ago; asking has it looked at again, and waits for nothing (I8)."""
+    def hold_back(self) -> None:
+        """Wait a moment if what was accepted before waits for its turn."""
+        ends_at = time.monotonic() + min(HOLD_SECONDS_MOST, deadlines.remaining() / 2)
+        while self.state(HOLD_LOOK_SECONDS).oldest_age_seconds > YOUNG_SECONDS and time.monotonic() < ends_at:
+            time.sleep(HOLD_STEP_SECONDS)
+
+    def state(self, age_seconds_most: float = LOOK_SECONDS) -> InboxState:
+        """The inbox as it was about so long ago; asking has it looked at again, and waits for nothing (I8)."""
         now = time.monotonic()
-        if now - self._looked_at > LOOK_SECONDS and self._looking.acquire(blocking=False):
+        if now - self._looked_at > age_seconds_most and self._looking.acquire(blocking=False):
             self._looked_at = now
             _thread.start_new_thread(self._look, ())  # a Thread's start waits for it, which an event loop may not
         return self._state
