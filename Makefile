@@ -51,8 +51,17 @@ soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: me
 mutants: $(VENV)/installed-dev ## break the service in one place after the other: each must turn a test red (ARGS='--only NAME')
 	@exec $(BIN)/python -m tests.faults.mutants $(ARGS)
 
-bench: $(VENV)/installed-dev ## measure rates over HTTP, needs wrk; half an hour (QUICK=1: three minutes)
-	@exec $(BIN)/python -m bench.rates $(if $(QUICK),--quick) $(ARGS)
+bench: $(VENV)/installed-dev ## measure and draw all of docs/performance.md, needs wrk and cc; an hour (QUICK=1: three minutes)
+ifdef QUICK
+	@$(BIN)/python -m bench.rates --quick
+	@$(BIN)/python -m bench.sockets --quick
+else
+	@$(BIN)/python -m bench.rates
+	@$(BIN)/python -m bench.sockets
+	@$(BIN)/python -m bench.budget
+	@$(BIN)/python -m bench.growth
+	@$(BIN)/python -m bench.pictures
+endif
 
 lint: $(VENV)/installed-dev ## only the checks that run nothing: ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ SETTINGS = {"LIMIT_USER": "1000000/second"}
 #: As many play on the large boards as on the small one; the others stand there.
 PLAYING = 1_000
 #: Before a round counts: tokens and keys are known then, and credit is given.
-WARM_SECONDS = 4.0
+WARM_SECONDS = 3.0
 BARE_SECONDS = 4.0
 
 
@@ -80,7 +80,7 @@ def measure(workloads: Sequence[Workload], *, rounds: int, seconds: float, naive
         for _ in range(rounds):
             for workload in tqdm(workloads, desc=f"board of {board:,}", leave=False):
                 found = measured[workload.name]
-                found.bare.append(_rate(bare, [players.request("GET", "/")], BARE_SECONDS))
+                found.bare.append(_rate(bare, [players.request("GET", "/")], min(seconds / 2, BARE_SECONDS)))
                 requests = workload.requests(stack, everybody, seconds)
                 found.runs.append(load.replay(stack, requests, seconds=seconds, connections=workload.connections))
         if naive:

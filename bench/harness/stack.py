@@ -59,12 +59,17 @@ class Stack:
         used: defaultdict[str, float] = defaultdict(float)
         for process in self.process.children(recursive=True):
             try:
-                line = " ".join(process.cmdline()) + " " + process.name()
-                times = process.cpu_times()
+                part, times = part_of(process), process.cpu_times()
             except psutil.Error:  # it ended meanwhile
                 continue
-            used[next((part for word, part in _PARTS.items() if word in line), "other")] += times.user + times.system
+            used[part] += times.user + times.system
         return dict(used)
+
+
+def part_of(process: psutil.Process) -> str:
+    """The part of the service it belongs to. Raises psutil.Error when it has ended."""
+    line = " ".join(process.cmdline()) + " " + process.name()
+    return next((part for word, part in _PARTS.items() if word in line), "other")
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Workload:
     naive: bool = True  # whether the naive build can do it
 
 
-def _updates(_stack: Stack, everybody: Sequence[Player], seconds: float) -> list[bytes]:
+def updates_of_all(_stack: Stack, everybody: Sequence[Player], seconds: float) -> list[bytes]:
+    """Each player in turn."""
     return players.updates(everybody, int(UPDATES_A_SECOND * seconds))
 
 
@@ -44,7 +45,8 @@ def _batches(stack: Stack, everybody: Sequence[Player], seconds: float) -> list[
     return players.batches(stack.settings, everybody, int(BATCHES_A_SECOND * seconds), BATCH)
 
 
-def _top(limit: int) -> Requests:
+def top(limit: int) -> Requests:
+    """One page, again and again."""
     return lambda _stack, _players, _seconds: [players.request("GET", f"/api/v1/leaderboards/{BOARD}?limit={limit}")]
 
 
@@ -56,20 +58,20 @@ def _unchanged(stack: Stack, _players: Sequence[Player], _seconds: float) -> lis
     return [players.request("GET", path).replace(b"\r\n\r\n", f"\r\nIf-None-Match: {tag}\r\n\r\n".encode())]
 
 
-def _around(stack: Stack, _players: Sequence[Player], _seconds: float) -> list[bytes]:
+def around_everybody(stack: Stack, _players: Sequence[Player], _seconds: float) -> list[bytes]:
     """Everybody on the board, each in turn: next to no page was asked for before."""
     ids = players.every_id(stack.settings)
     return [players.request("GET", f"/api/v1/leaderboards/{BOARD}/around/{user_id}?limit=10") for user_id in ids]
 
 
 WORKLOADS: Final = (
-    Workload("updates of 1,000 players", 1_000, _updates, 5_000),
+    Workload("updates of 1,000 players", 1_000, updates_of_all, 5_000),
     Workload("updates of one player", 1_000, _hot, 4_500),
     Workload("batches of 500", 1_000, _batches, 25_000, each=BATCH, connections=2, naive=False),
-    Workload("updates on a board of 100,000", 100_000, _updates, 4_000),
-    Workload("top 100 of 100,000", 100_000, _top(100), 12_000),
+    Workload("updates on a board of 100,000", 100_000, updates_of_all, 4_000),
+    Workload("top 100 of 100,000", 100_000, top(100), 12_000),
     Workload("top 100 of 100,000, unchanged: 304", 100_000, _unchanged, 20_000, naive=False),
-    Workload("top 10 of 100,000", 100_000, _top(10), 16_000),
-    Workload("around a player, 10 of 100,000", 100_000, _around, 5_000),
-    Workload("updates on a board of 1,000,000", 1_000_000, _updates, 3_500, naive=False),
+    Workload("top 10 of 100,000", 100_000, top(10), 16_000),
+    Workload("around a player, 10 of 100,000", 100_000, around_everybody, 5_000),
+    Workload("updates on a board of 1,000,000", 1_000_000, updates_of_all, 3_500, naive=False),
 )
