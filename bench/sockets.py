@@ -3,9 +3,9 @@
     .venv/bin/python -m bench.sockets --rounds 5 --seconds 8
     .venv/bin/python -m bench.sockets --quick
 
-Needs a C compiler: clients and the floor, an epoll server that sends ready-made frames, are programs in C. A fan-out is
-measured with the server on one core and its clients on the other; between them nothing else is under way but what
-changes the board. Prints the medians and writes all runs to `bench/results/sockets.json`.
+Needs a C compiler: clients and the floor, an epoll server that sends ready-made frames, are programs in C. The socket
+process has one core and its clients the other; all else runs where it finds room. While a fan-out is measured nothing
+else is under way but what changes the board. Prints the medians and writes all runs to `bench/results/sockets.json`.
 """
 
 from __future__ import annotations
@@ -53,27 +53,21 @@ Figures = dict[str, float]
 
 def fan_out(stack: Stack, sockets: int, seconds: float) -> Figures:
     """CPU a frame of the service's socket process, of flask-sock as it comes, and of the floor."""
-    processes = _socket_processes(stack)
-    for process in processes:
-        process.cpu_affinity([0])
-    try:
-        with open_stores(stack.settings) as stores, _listening(stack, sockets, core=1) as listening:
-            page = stores.ranking.top(BOARD, 1)
-            first, score = page.entries[0], page.entries[0].score
-            cpu, began = _cpu(processes), time.perf_counter()
-            for number in range(int(RATE * seconds)):
-                time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
-                score += POINTS
-                standing = Standing(first.user_id, first.username, score, first.reached_at, 1_000_000 + score)
-                version = stores.ranking.refresh(BOARD, page.season, [standing])
-                now = events.now()
-                events.publish(stores.redis, BoardChanged(BOARD, page.season, version or 0, now, now, (), ()))
-            time.sleep(0.2)
-            cpu, took = _cpu(processes) - cpu, time.perf_counter() - began
-            records = listening.end()
-    finally:
-        for process in processes:
-            process.cpu_affinity(list(os.sched_getaffinity(0)))
+    with open_stores(stack.settings) as stores, _listening(stack, sockets) as listening:
+        processes = _socket_processes(stack)
+        page = stores.ranking.top(BOARD, 1)
+        first, score = page.entries[0], page.entries[0].score
+        cpu, began = _cpu(processes), time.perf_counter()
+        for number in range(int(RATE * seconds)):
+            time.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+            score += POINTS
+            standing = Standing(first.user_id, first.username, score, first.reached_at, 1_000_000 + score)
+            version = stores.ranking.refresh(BOARD, page.season, [standing])
+            now = events.now()
+            events.publish(stores.redis, BoardChanged(BOARD, page.season, version or 0, now, now, (), ()))
+        time.sleep(0.2)
+        cpu, took = _cpu(processes) - cpu, time.perf_counter() - began
+        records = listening.end()
     frames = len(records) - sockets
     size = round(sum(record.size for record in records[sockets:]) / frames)
     floor = crowd.floor(free_port(1), sockets, size=size, rate=RATE, seconds=seconds)
@@ -156,16 +150,23 @@ def come_back(stack: Stack, sockets: int) -> Figures:
 
 
 @contextmanager
-def _listening(stack: Stack, sockets: int, *, find: str = "", core: int | None = None) -> Iterator[Crowd]:
-    """A crowd that listens to the board."""
+def _listening(stack: Stack, sockets: int, *, find: str = "") -> Iterator[Crowd]:
+    """A crowd that listens to the board: it has the second core, and who serves it the first."""
     url = urlsplit(stack.sockets)
     path = f"/ws/v1/leaderboards/{BOARD}"
     host, port = url.hostname or "127.0.0.1", url.port or 80
-    with crowd.crowd(host, port, sockets, path=path, hello=HELLO, find=find, core=core) as listening:
-        listening.await_open()
-        listening.await_first()
-        time.sleep(0.5)
-        yield listening
+    processes, cores = _socket_processes(stack), list(os.sched_getaffinity(0))
+    for process in processes:
+        process.cpu_affinity(cores[:1])
+    try:
+        with crowd.crowd(host, port, sockets, path=path, hello=HELLO, find=find, core=1) as listening:
+            listening.await_open()
+            listening.await_first()
+            time.sleep(0.5)
+            yield listening
+    finally:
+        for process in processes:
+            process.cpu_affinity(cores)
 
 
 def _naive_fan_out(sockets: int, size: int, seconds: float) -> float:
