@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from bench.first_figures import Request, Wire, http, register, signed
 from bench.harness.players import Player
+from bench.harness.wire import Request, Wire, http, register, signed
 
 LATE_SECONDS = 10.0
 PEAK_SECONDS = 12.0

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -232,13 +232,14 @@ def main() -> None:
     with running(SETTINGS) as stack:
         everybody = players.populate(stack.settings, PLAYERS)
         time.sleep(2)
+        steps: dict[str, Callable[[], Figures]] = {
+            "fan-out to 1,000": lambda: fan_out(stack, 1_000, seconds),
+            "202 to delta, 1,000 sockets": lambda: deltas(stack, everybody, 1_000, seconds),
+            f"{returning:,} come back": lambda: come_back(stack, returning),
+            "scores over sockets": lambda: scores(stack, everybody, seconds),
+        }
         for _ in tqdm(range(rounds), desc="sockets"):
-            for name, measured in (
-                ("fan-out to 1,000", lambda: fan_out(stack, 1_000, seconds)),
-                ("202 to delta, 1,000 sockets", lambda: deltas(stack, everybody, 1_000, seconds)),
-                (f"{returning:,} come back", lambda: come_back(stack, returning)),
-                ("scores over sockets", lambda: scores(stack, everybody, seconds)),
-            ):
+            for name, measured in steps.items():
                 runs.setdefault(name, []).append(measured())
         runs[f"{many:,} idle"] = [idle(stack, many)]
     table = {name: _medians(found) for name, found in runs.items()}
