@@ -134,7 +134,12 @@ def main() -> None:
     measured: list[Measured] = []
     for _, workloads in groupby(chosen, key=lambda workload: workload.board):
         measured += measure(list(workloads), rounds=rounds, seconds=seconds, naive=True)
+        keep(measured, rounds=rounds, seconds=seconds)
     show(measured)
+
+
+def keep(measured: Sequence[Measured], *, rounds: int, seconds: float) -> None:
+    """Write all runs so far."""
     RESULTS.mkdir(exist_ok=True)
     kept = {
         "machine": machine.describe(),

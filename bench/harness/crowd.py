@@ -64,9 +64,19 @@ class Crowd:
 
 @contextmanager
 def crowd(
-    host: str, port: int, sockets: int, *, path: str = "/", hello: bytes = b"", find: str = "", core: int | None = None
+    host: str,
+    port: int,
+    sockets: int,
+    *,
+    path: str = "/",
+    hello: bytes = b"",
+    find: str = "",
+    at_once: int | None = None,
+    core: int | None = None,
 ) -> Iterator[Crowd]:
-    """Clients that connect at once; `hello` are the frames each sends first, `find` what stands before the number."""
+    """Clients that connect, so many `at_once` (None: all); `hello` are the frames each sends first, `find` what stands
+    before the number.
+    """
     with tempfile.TemporaryDirectory(prefix="sb-crowd-") as folder:
         request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -77,7 +87,8 @@ def crowd(
         (files / "request").write_bytes(request.encode())
         (files / "hello").write_bytes(hello)
         records = files / "records"
-        command = [compiled("crowd"), host, port, sockets, files / "request", files / "hello", find, records]
+        command = [compiled("crowd"), host, port, sockets, at_once or sockets]
+        command += [files / "request", files / "hello", find, records]
         process = subprocess.Popen(pinned(core, command), stdout=subprocess.PIPE, text=True)
         try:
             yield Crowd(process, records)

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Row, text
 
 from models.boards.places import Standing
 
+#: Nobody's: ids are UUIDs of version 4 or 7.
+_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 _SELECT: Final = (
     "SELECT s.board, s.season, s.user_id, u.username, s.score, s.version,"
     " (extract(epoch FROM coalesce(s.reached_at, s.created_at)) * 1000000)::bigint AS reached_at"
@@ -17,6 +19,7 @@ _SELECT: Final = (
 )
 _OF_PLAYERS: Final = _SELECT + " WHERE s.user_id = ANY(CAST(:user_ids AS uuid[]))"
 _OF_BOARD: Final = _SELECT + " WHERE s.board = :board AND s.season = :season"
+_OF_BOARD_AFTER: Final = _OF_BOARD + " AND s.user_id > :after ORDER BY s.user_id LIMIT :most"
 _OF_PLAYERS_ON_BOARD: Final = _OF_BOARD + " AND s.user_id = ANY(CAST(:user_ids AS uuid[]))"
 
 
@@ -56,10 +59,18 @@ def count(connection: Connection, board: str, season: int) -> int:
 
 
 def of_board(connection: Connection, board: str, season: int, chunk: int) -> Iterator[list[Standing]]:
-    """All players of a board, `chunk` at a time, through a cursor on the server: one snapshot, little memory."""
-    streaming = connection.execution_options(yield_per=chunk)
-    for rows in streaming.execute(text(_OF_BOARD), {"board": board, "season": season}).partitions():
-        yield [_standing(row) for row in rows]
+    """All players of a board, `chunk` at a time by user id: each a short statement, whatever the board's size, where a
+    cursor would first join a million. One snapshot if the caller's transaction is REPEATABLE READ.
+    """
+    after = _FIRST_ID
+    while True:
+        values = {"board": board, "season": season, "after": after, "most": chunk}
+        rows = connection.execute(text(_OF_BOARD_AFTER), values).all()
+        if rows:
+            yield [_standing(row) for row in rows]
+        if len(rows) < chunk:
+            return
+        after = str(rows[-1].user_id)
 
 
 def _standing(row: Row[Any]) -> Standing:

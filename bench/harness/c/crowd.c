@@ -1,8 +1,8 @@
 /* A crowd of WebSocket clients in one thread, so that what is measured is the server and not its clients.
  *
- *   crowd HOST PORT SOCKETS REQUEST HELLO FIND RECORDS
+ *   crowd HOST PORT SOCKETS AT_ONCE REQUEST HELLO FIND RECORDS
  *
- * Opens SOCKETS connections at once from as many addresses of 127.0.0.0/8 as they need, sends the bytes of the file
+ * Opens SOCKETS connections, AT_ONCE of them in their handshake at a time, from as many addresses of 127.0.0.0/8 as they need, sends the bytes of the file
  * REQUEST on each, waits for 101, then sends those of HELLO (frames, masked already). Prints "open MS" when all are
  * open and "all MS" when each has had its first text frame. Then, until SIGTERM, each text frame becomes a record in
  * the file RECORDS: {u64 monotonic ns, u32 socket, u32 bytes, i64 number}, the number being what stands after the
@@ -42,7 +42,7 @@ static volatile sig_atomic_t ended;
 static struct client *clients;
 static char *request, *hello, *find;
 static size_t request_bytes, hello_bytes, find_bytes;
-static int sockets, opened, first_frames, lost, epoll;
+static int sockets, begun, opened, first_frames, lost, epoll;
 static uint64_t frames, payload_bytes, began_ns;
 static FILE *records;
 
@@ -178,8 +178,8 @@ static void writable(int at) {
 }
 
 int main(int count, char **words) {
-    if (count != 8) {
-        fprintf(stderr, "crowd HOST PORT SOCKETS REQUEST HELLO FIND RECORDS\n");
+    if (count != 9) {
+        fprintf(stderr, "crowd HOST PORT SOCKETS AT_ONCE REQUEST HELLO FIND RECORDS\n");
         return 2;
     }
     struct rlimit limit;
@@ -189,19 +189,20 @@ int main(int count, char **words) {
     signal(SIGTERM, stop);
     signal(SIGPIPE, SIG_IGN);
     sockets = atoi(words[3]);
-    request = content(words[4], &request_bytes);
-    hello = content(words[5], &hello_bytes);
-    find = words[6];
+    request = content(words[5], &request_bytes);
+    hello = content(words[6], &hello_bytes);
+    find = words[7];
     find_bytes = strlen(find);
-    records = fopen(words[7], "wb");
+    records = fopen(words[8], "wb");
     clients = calloc((size_t)sockets, sizeof *clients);
     epoll = epoll_create1(0);
     if (!records || !clients || epoll < 0) fail("start");
     unsigned char *buffer = malloc(READ_BYTES);
     struct epoll_event events[512];
     began_ns = now_ns();
-    for (int at = 0; at < sockets; at++) connect_one(at, words[1], atoi(words[2]));
+    int at_once = atoi(words[4]);
     while (!ended && lost < sockets) {
+        while (begun < sockets && begun - opened - lost < at_once) connect_one(begun++, words[1], atoi(words[2]));
         int ready = epoll_wait(epoll, events, 512, 100);
         for (int i = 0; i < ready; i++) {
             int at = (int)events[i].data.u32;
