@@ -100,14 +100,29 @@ def of_sockets(count: int, seconds: float) -> Figures:
 
 
 def _write_us(settings: Settings, stores: Stores, everybody: Sequence[Player]) -> Figures:
-    """Accepted in groups, then applied and told in batches: µs an update."""
+    """Accepted in groups, then applied and told in batches: µs an update, and what is kept of each for good."""
+    before = _kept_bytes(settings)
     accepted = _accept(settings, everybody, WRITES, group=GROUP)
     drain = stores.drain()
     began = time.perf_counter()
     drained = drain.drain(0, deadline_seconds=120)
     took = time.perf_counter() - began
     drain.close()
-    return {"accept": 1e6 * accepted / WRITES, "apply": 1e6 * took / max(1, drained.applied)}
+    return {
+        "accept": 1e6 * accepted / WRITES,
+        "apply": 1e6 * took / max(1, drained.applied),
+        "postgres_bytes_an_update": (_kept_bytes(settings) - before) / WRITES,
+    }
+
+
+def _kept_bytes(settings: Settings) -> int:
+    """History and keys, indexes included."""
+    with players.connected(settings) as connection:
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
+            " WHERE relkind = 'r' AND (relname LIKE 'score_history%' OR relname = 'inbox_keys')"
+        ).fetchone()
+    return int(str(row[0])) if row else 0
 
 
 def _accept(settings: Settings, everybody: Sequence[Player], rows: int, *, group: int) -> float:

@@ -49,6 +49,8 @@ def players(kept: dict[str, Any]) -> Figure:
     }  # fmt: skip
     _curves(axes, kept["players"], names)
     axes.set(xscale="log", yscale="log", xlabel="players on the board", ylabel="µs, one caller alone")
+    axes.set_yticks([50, 100, 200, 500, 1000], ["50", "100", "200", "500", "1,000"])
+    axes.minorticks_off()
     return figure
 
 
@@ -93,7 +95,7 @@ def _curves(axes: Axes, found: dict[str, dict[str, float]], names: dict[str, str
     axes.grid(visible=True, alpha=0.25)
     for (name, label), colour in zip(names.items(), COLOURS, strict=False):
         axes.plot(_sizes(found), [figures[name] for figures in found.values()], "o-", color=colour, label=label)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
 def _sizes(found: dict[str, Any]) -> Sequence[int]:
