@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 
 import psycopg
@@ -82,6 +83,20 @@ def test_a_batch_is_applied_in_as_many_round_trips_whatever_its_size(
     asked = round_trips(worker._connection, lambda: worker.drain(0))
     assert query("SELECT count(*) FROM inbox") == [(0,)]
     assert asked == 3 * 4
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_redis_is_told_of_a_batch_in_one_call_and_one_event_a_board(warm, players, worker, submit_batch, size) -> None:
+    def commands() -> Counter[str]:
+        stats = warm.redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): figures["calls"] for name, figures in stats.items()})
+
+    people = players(size)
+    submit_batch([server_update(each) for each in people])
+    before = commands()
+    assert worker.drain(0).applied == size
+    asked = commands() - before
+    assert (asked["evalsha"], asked["publish"]) == (1, 1)
 
 
 def test_a_cool_down_costs_a_bounded_number_more(warm, player, submit) -> None:
