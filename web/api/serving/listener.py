@@ -128,8 +128,8 @@ class Listener:
 
     def _resume(self) -> None:
         if self._open:
-            self._accept()
             self._listen()
+            self._accept()  # after it, so that a pause that this begins is one
 
     def _accept(self) -> None:
         """Take one, if another process was not quicker; the loop calls again if there are more."""
