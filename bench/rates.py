@@ -124,7 +124,7 @@ def main() -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--quick", action="store_true", help="one round of 4 s, without the board of a million")
     parser.add_argument("--only", metavar="WORD", help="only workloads whose name has this word in it")
     options = parser.parse_args()
