@@ -29,7 +29,7 @@ import msgspec
 import psutil
 from tqdm import tqdm
 
-from bench.harness import crowd, machine, players
+from bench.harness import crowd, machine, native, players
 from bench.harness.crowd import Crowd, masked
 from bench.harness.players import BOARD, Player
 from bench.harness.socket_scores import scores
@@ -190,7 +190,7 @@ def _naive_fan_out(sockets: int, size: int, seconds: float) -> float:
         4096,
     ]
     command = [*gunicorn, "--worker-connections", 4 * sockets, "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
-    words = crowd.pinned(0, [*command, "bench.baseline.naive_sockets:app"])
+    words = native.pinned(0, [*command, "bench.baseline.naive_sockets:app"])
     with subprocess.Popen(words, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         time.sleep(2)
         with crowd.crowd("127.0.0.1", port, sockets, core=1) as listening:

@@ -16,7 +16,7 @@ from models.boards import events
 from models.errors import NotReady
 from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
-from models.pipeline import wake
+from models.pipeline import tidy, wake
 from models.pipeline.repair import Comparison, Repair
 from worker import metrics
 from worker.app import app, process
@@ -40,7 +40,7 @@ def apply_shard(shard: int) -> dict[str, Any]:
     rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
     if process.may_stay:
         with wake.Attendance(client, shard, partial(_send_for_another, shard)) as attendance:
-            drained = process.drain.drain(shard, rest=rest, called=attendance.called)
+            drained = process.drain.drain(shard, rest=rest, called=attendance.called, leaves=attendance.leaves)
     else:
         drained = process.drain.drain(shard, rest=rest)
     if drained.applied or drained.rejected:
@@ -57,7 +57,7 @@ def apply_shard(shard: int) -> dict[str, Any]:
 
 @app.task(name=names.SWEEP)
 def sweep() -> dict[str, Any]:
-    """Wake shards whose rows nobody settles, and finish refreshes whose worker died."""
+    """Wake shards whose rows nobody settles, finish refreshes whose worker died, and keep the inbox small."""
     stores = process.stores
     shards = sweeps.shards_to_wake(stores.engine)
     for shard in shards:
@@ -69,7 +69,7 @@ def sweep() -> dict[str, Any]:
         log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=str(error))
         finished = 0
     metrics.SWEPT.labels("refresh_finished").inc(finished)
-    return {"woken": shards, "refreshes_finished": finished}
+    return {"woken": shards, "refreshes_finished": finished, "vacuumed": tidy.vacuum_inbox(stores.engine)}
 
 
 @app.task(name=names.SAMPLE)

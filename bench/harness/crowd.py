@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-SOURCES: Final = Path(__file__).parent / "c"
+from bench.harness.native import compiled, pinned
+
 _RECORD: Final = struct.Struct("=QIIq")
 
 
@@ -130,26 +128,3 @@ def masked(payload: bytes) -> bytes:
     size = len(payload)
     head = struct.pack("!BB", 0x81, 0x80 | size) if size < 126 else struct.pack("!BBH", 0x81, 0x80 | 126, size)
     return head + bytes(4) + payload
-
-
-@cache
-def compiled(name: str) -> Path:
-    """The program of this name.
-
-    Raises:
-        SystemExit: there is no C compiler.
-    """
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise SystemExit("the sockets' benchmarks need a C compiler: install gcc")
-    target = Path(tempfile.mkdtemp(prefix="sb-bench-c-")) / name
-    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", target, SOURCES / f"{name}.c"], check=True)
-    return target
-
-
-def pinned(core: int | None, words: Sequence[object]) -> list[str]:
-    """The command, kept to a core if there are two and it is to be."""
-    command = [str(word) for word in words]
-    if core is None or shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
-        return command
-    return ["taskset", "-c", str(core), *command]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from bench.harness import players, wrk
+from bench.harness import paced, players, wrk
+from bench.harness.paced import Paced
 from bench.harness.stack import Stack
 
 #: A backlog that is gone so soon after the last answer was none.
@@ -62,6 +63,16 @@ def replay(stack: Stack, requests: Sequence[bytes], *, seconds: float, connectio
         drained_ms=round(drained_ms, 1),
         cpu_us={part: used for part, used in cost.items() if used >= 0.5},
     )
+
+
+def offer(stack: Stack, requests: Sequence[bytes], *, rate: float, seconds: float) -> Paced:
+    """Send requests in an open loop, and return when what was accepted is applied."""
+    with tempfile.NamedTemporaryFile(prefix="sb-requests-") as file, players.connected(stack.settings) as connection:
+        connection.autocommit = True
+        players.write(requests, Path(file.name))
+        found = paced.run(stack.address, Path(file.name), rate=rate, seconds=seconds)
+        await_empty(connection)
+    return found
 
 
 class _Backlog:

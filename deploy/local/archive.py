@@ -1,4 +1,7 @@
-"""Keeps and fetches finished WAL segments: a script for PostgreSQL, so the standard library is all it imports.
+"""Keeps and fetches finished WAL segments: a script that PostgreSQL starts for each, so it imports little.
+
+What is kept is in gzip's format (RFC 1952) and read by the standard library. It is written by ISA-L, for a quarter of
+the processor's time: under load a segment is full every two seconds, and updates wait for the same cores.
 
 `archive.py keep SEGMENT FOLDER` is its archive_command, `archive.py fetch FOLDER NAME TARGET` its restore_command.
 """
@@ -12,9 +15,12 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from isal import isal_zlib
+
 SUFFIX: Final = ".gz"
-_CHUNK_BYTES: Final = 2**20
-_NICE: Final = 10  # behind everything that somebody waits for
+_CHUNK_BYTES: Final = 2**18
+_GZIP: Final = 31  # as `wbits`: a gzip header, and the largest window
+_NICE: Final = 19  # behind everything that somebody waits for
 
 
 def settings(wal: Path) -> dict[str, str]:
@@ -50,11 +56,13 @@ def keep(segment: Path, folder: Path) -> None:
             raise FileExistsError(f"{target} is there and differs from {segment}")
         return
     draft = folder / (segment.name + ".new")
-    with segment.open("rb") as plain, draft.open("wb") as raw:
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
-            shutil.copyfileobj(plain, packed, _CHUNK_BYTES)
-        raw.flush()
-        os.fsync(raw.fileno())
+    packer = isal_zlib.compressobj(level=1, wbits=_GZIP)
+    with segment.open("rb") as plain, draft.open("wb") as packed:
+        while piece := plain.read(_CHUNK_BYTES):
+            packed.write(packer.compress(piece))
+        packed.write(packer.flush())
+        packed.flush()
+        os.fsync(packed.fileno())
     draft.rename(target)
     sync_folder(folder)
 
@@ -105,8 +113,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _command(verb: str, *words: str | Path) -> str:
-    """A line for PostgreSQL, which fills in %p and %f itself; without site packages Python starts in 20 ms."""
-    fixed = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), verb]
+    """A line for PostgreSQL, which fills in %p and %f itself."""
+    fixed = [sys.executable, "-I", str(Path(__file__).resolve()), verb]
     quoted = [shlex.quote(word).replace("%", "%%") for word in fixed]
     return " ".join([*quoted, *(w if w in ("%p", "%f") else shlex.quote(str(w)).replace("%", "%%") for w in words)])
 

@@ -31,7 +31,7 @@ from models.storage.database import open_connection
 #: Rows a transaction: at 500 a row costs half of what it costs at 50, and a batch takes about 10 ms.
 BATCH_MOST: Final = 500
 #: A batch at least this large shows load: the next then waits a moment, so that it is large as well.
-DWELL_ROWS: Final = 20
+DWELL_ROWS: Final = 5
 DWELL_SECONDS: Final = 0.015
 #: As many in one dwell are some 4,000 a second. Then every µs counts more than 15 ms until the screen: the next batch
 #: waits twice as long, and a row costs a third less.
@@ -148,6 +148,7 @@ class Drain:
         *,
         rest: Callable[[], None] = lambda: None,
         called: Callable[[], bool] = lambda: False,
+        leaves: Callable[[], bool] = lambda: False,
         deadline_seconds: float = 20.0,
     ) -> Drained:
         """Apply what waits in a shard until nothing does, or the deadline passes.
@@ -156,6 +157,7 @@ class Drain:
             rest: called once the shard seems to be empty, before the last look: after it new arrivals call somebody
                 again, and what arrived before it is found by that look, so none is left lying (I7).
             called: waits for such a call; True when it came to us.
+            leaves: asked before each look; True when others are to go on.
 
         Raises:
             psycopg.Error: Postgres is away or refuses; nothing is lost, the sweeper comes again.
@@ -166,7 +168,7 @@ class Drain:
         telling = _Telling(self._teller, lambda batch: self._tell(batch, drained))
         rested = False
         wary: Wary = "always" if self._cuts[shard].recent else "age"  # somebody may have died on the rows that wait
-        while time.monotonic() - started < deadline_seconds:
+        while time.monotonic() - started < deadline_seconds and not leaves():
             batch = self._apply(shard, refreshed, drained, wary=wary)
             wary = self._how_wary(shard)
             refreshed = telling.told()
@@ -182,7 +184,8 @@ class Drain:
                     break
             elif DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
                 time.sleep(DWELL_SECONDS if batch.claimed < BUSY_ROWS else 2 * DWELL_SECONDS)
-        telling.told()
+        if marks := [*refreshed, *telling.told()]:
+            self._take_away(shard, marks, drained)
         drained.seconds = round(time.monotonic() - started, 6)
         return drained
 
@@ -209,6 +212,14 @@ class Drain:
             return self._apply_warily(shard, refreshed, drained)
         except POISON:
             return self._apply_around_poison(shard, drained)
+        except psycopg.Error:
+            self.close()
+            raise
+
+    def _take_away(self, shard: int, marks: list[int], drained: Drained) -> None:
+        """Take marks away when no look follows that would: those that stay are work for the sweeper."""
+        try:
+            self._apply_window(shard, Window(0), marks, drained)
         except psycopg.Error:
             self.close()
             raise

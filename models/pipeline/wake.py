@@ -59,12 +59,15 @@ class Attendance:
 
     def __init__(self, client: redis.Redis, shard: int, send_relief: Callable[[], None]) -> None:
         """`send_relief` sends for another worker; it may fail to, and must not raise."""
+        self._client = client
+        self._shard = shard
         self._channel = _channel(shard)
         self._send_relief = send_relief
         self._relieved = False
         self._pubsub = client.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
         self._ends_at = time.monotonic() + ATTEND_SECONDS
         self._listening = False
+        self._gone = False
 
     def __enter__(self) -> Self:
         """Listen from now on, before the shard is looked at for the last time; without Redis nobody is heard."""
@@ -85,21 +88,54 @@ class Attendance:
         """Wait for a call: True when the shard is to be looked at again, be it for the last time."""
         if not self._listening:
             return False
-        if not self._relieved and time.monotonic() >= self._ends_at:
-            self._relieved = True
-            self._send_relief()
-            self._ends_at = time.monotonic() + RELIEF_SECONDS
-        left = min(LISTEN_SECONDS, self._ends_at - time.monotonic())
         try:
-            if left > 0 and self._await("message", left) is not None:
-                return True
-            self._listening = False
-            self._pubsub.unsubscribe(self._channel)
-            # What was heard before the end is ours: whoever called was told so, and has sent for nobody else.
-            return self._await("unsubscribe", heard=True) is None
+            if not self._may_go():
+                left = min(LISTEN_SECONDS, self._ends_at - time.monotonic())
+                if left > 0 and self._await("message", left) is not None:
+                    return True
+            return self._stop_listening()
         except redis.RedisError:
             self._listening = False
             return True
+
+    def leaves(self) -> bool:
+        """Whether to go although the shard is not empty: two who drain it would halve each other's batches for good.
+
+        To be asked before each look; False once more after the end, for what was heard before it.
+        """
+        if self._gone:
+            return True
+        try:
+            if self._listening and self._may_go():
+                self._stop_listening()
+                self._gone = True
+        except redis.RedisError:
+            self._listening = False
+        return False
+
+    def _may_go(self) -> bool:
+        """Whether our time is over, and another one is there or was sent for long enough ago."""
+        if time.monotonic() < self._ends_at:
+            return False
+        if self._relieved:
+            return True
+        if self._others_listen():
+            lower_flag(self._client, self._shard)  # should they go at this moment as well, the next call finds nobody
+            return True
+        self._relieved = True
+        self._send_relief()
+        self._ends_at = time.monotonic() + RELIEF_SECONDS
+        return False
+
+    def _others_listen(self) -> bool:
+        [(_, listeners)] = self._client.pubsub_numsub(self._channel)
+        return int(listeners) > 1
+
+    def _stop_listening(self) -> bool:
+        """True when a call was heard before the end; it is ours, whoever called was told so and sent for nobody."""
+        self._listening = False
+        self._pubsub.unsubscribe(self._channel)
+        return self._await("unsubscribe", heard=True) is None
 
     def _await(self, kind: str, seconds: float = CONFIRM_SECONDS, *, heard: bool = False) -> Any:
         """The next message of a kind; None when there is none in time, or a call comes first that must be `heard`."""

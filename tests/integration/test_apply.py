@@ -310,6 +310,14 @@ def test_what_arrives_while_the_shard_rests_is_found_by_the_last_look(worker, su
     assert query("SELECT count(*) FROM inbox") == [(0,)]
 
 
+def test_who_leaves_before_the_shard_is_empty_leaves_no_mark_behind(worker, submit, player, query) -> None:
+    """A mark that stays is work for the sweeper, and one a turn would be one every two seconds."""
+    submit(player)
+    turns = iter([False, True])
+    assert worker.drain(0, leaves=lambda: next(turns)).applied == 1
+    assert query("SELECT count(*) FROM refreshes") == [(0,)]
+
+
 def test_each_shard_is_drained_for_itself(environment, open_process, query) -> None:
     stores = open_process(Settings.from_env({**environment, "SHARDS": "4"}))
     people = register(stores, 12)

@@ -106,6 +106,39 @@ class TestAttendance:
         assert sent == [0], "once"
         assert wake.call(stores.redis, 0) == "nobody"
 
+    def test_who_never_finds_the_shard_empty_sends_for_another_and_leaves_after_a_last_look(
+        self, stores, attend, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(wake, "ATTEND_SECONDS", 0.0)
+        monkeypatch.setattr(wake, "RELIEF_SECONDS", 0.0)
+        attendance, sent = attend(0)
+        assert not attendance.leaves()
+        assert sent == [0]
+        assert wake.call(stores.redis, 0) == "heard"
+        assert not attendance.leaves(), "the call is answered"
+        assert attendance.leaves()
+        assert sent == [0], "once"
+
+    def test_of_two_who_stay_with_a_shard_one_leaves_and_sends_for_nobody(self, stores, attend, monkeypatch) -> None:
+        """Else each sends for another for ever, and under load two drain the shard in batches half as large."""
+        monkeypatch.setattr(wake, "ATTEND_SECONDS", 0.0)
+        first, sent_by_first = attend(0)
+        second, sent_by_second = attend(0)
+        assert [first.leaves(), first.leaves()] == [False, True]
+        assert sent_by_first == []
+        assert [second.leaves(), second.leaves()] == [False, False]
+        assert sent_by_second == [0]
+
+    def test_who_leaves_to_another_lowers_the_flag_lest_both_leave(self, stores, attend, monkeypatch) -> None:
+        """I7."""
+        monkeypatch.setattr(wake, "ATTEND_SECONDS", 0.0)
+        both = [attend(0)[0] for _ in range(2)]
+        monkeypatch.setattr(wake.Attendance, "_others_listen", lambda self: True)  # each has seen the other
+        wake.hold_flag(stores.redis, 0)
+        for attendance in both:
+            attendance.leaves()
+        assert wake.call(stores.redis, 0) == "nobody", "so somebody is sent for"
+
     def test_who_watches_all_channels_drains_nothing(self, stores) -> None:
         with stores.redis.pubsub() as curious:
             curious.psubscribe("*")
