@@ -46,8 +46,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _DRAIN,
-                "        except psycopg.Error:\n            self.close()\n            raise\n",
-                "        except psycopg.Error:\n            self.close()\n"
+                "drained)\n        except psycopg.Error:\n            self.close()\n            raise\n",
+                "drained)\n        except psycopg.Error:\n            self.close()\n"
                 '            self._open().execute("DELETE FROM inbox WHERE shard = %s", (shard,))\n'
                 "            return Batch(None, 0, 0)\n",
             ),
@@ -107,6 +107,16 @@ MUTANTS: Final = (
         "I7",
         (Edit("models/pipeline/wake.py", "return None if heard and called else message", "return message"),),
         red=("tests/integration/test_wakeup.py::test_who_goes_still_answers_a_call_that_came_before",),
+    ),
+    Mutant(
+        "both-leave",
+        "two workers leave a shard to each other, and no call finds that nobody is there",
+        "I7",
+        (Edit("models/pipeline/wake.py", "            lower_flag(self._client, self._shard)  #", "            #"),),
+        red=(
+            "tests/integration/test_wakeup.py"
+            "::TestAttendance::test_who_leaves_to_another_lowers_the_flag_lest_both_leave",
+        ),
     ),
     Mutant(
         "no-sweeper",
