@@ -46,8 +46,8 @@ MUTANTS: Final = (
         (
             Edit(
                 _DRAIN,
-                "drained)\n        except psycopg.Error:\n            self.close()\n            raise\n",
-                "drained)\n        except psycopg.Error:\n            self.close()\n"
+                "shard, drained)\n        except psycopg.Error:\n            self.close()\n            raise\n",
+                "(shard, drained)\n        except psycopg.Error:\n            self.close()\n"
                 '            self._open().execute("DELETE FROM inbox WHERE shard = %s", (shard,))\n'
                 "            return Batch(None, 0, 0)\n",
             ),
