@@ -46,7 +46,7 @@ MUTANTS: Final = (
         (
             Edit(
                 _DRAIN,
-                "shard, drained)\n        except psycopg.Error:\n            self.close()\n            raise\n",
+                "(shard, drained)\n        except psycopg.Error:\n            self.close()\n            raise\n",
                 "(shard, drained)\n        except psycopg.Error:\n            self.close()\n"
                 '            self._open().execute("DELETE FROM inbox WHERE shard = %s", (shard,))\n'
                 "            return Batch(None, 0, 0)\n",
