@@ -101,7 +101,9 @@ def apply(url: str, rows: int) -> Cost:
         with measured(connection, rows) as cost:
             while True:
                 with connection.transaction():
-                    batch = ledger.apply(connection, shard=0, window=Window(BATCH_ROWS), worths=WORTHS, refreshed=marks)
+                    batch = ledger.applied(
+                        ledger.apply(connection, shard=0, window=Window(BATCH_ROWS), worths=WORTHS, refreshed=marks)
+                    )
                 if not batch.claimed:
                     break
                 marks = [batch.refresh_id] if batch.refresh_id is not None else []

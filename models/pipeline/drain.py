@@ -29,7 +29,7 @@ from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Wo
 from models.storage.database import open_connection
 
 #: Rows a transaction: at 500 a row costs half of what it costs at 50, and a batch takes about 10 ms.
-BATCH_MOST: Final = 500
+BATCH_MOST: Final = 1_000
 #: A batch at least this large shows load: the next then waits a moment, so that it is large as well.
 DWELL_ROWS: Final = 5
 DWELL_SECONDS: Final = 0.015
@@ -266,19 +266,27 @@ class Drain:
     def _apply_window(
         self, shard: int, window: Window, refreshed: list[int], drained: Drained, *, wary: Wary = None
     ) -> Batch:
-        """One transaction.
+        """One transaction in one round trip, or two if `wary`: each statement waits at the server for the one before.
 
         Raises:
             _Suspicious: `wary`, and somebody may have died on the oldest row; nothing was done.
         """
         started = time.monotonic()
-        connection = self._open()
-        with connection.transaction():
-            if wary is None:
-                connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
-            elif _is_suspicious(connection, shard, OLD_SECONDS if wary == "age" else None):
-                raise _Suspicious
-            batch = ledger.apply(connection, shard=shard, window=window, worths=self._worths(), refreshed=refreshed)
+        connection, worths = self._open(), self._worths()
+        try:
+            with connection.pipeline():  # after an error the server leaves out what follows, and so the commit
+                connection.execute("BEGIN", prepare=False)
+                if wary is None:
+                    connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                elif _is_suspicious(connection, shard, OLD_SECONDS if wary == "age" else None):
+                    raise _Suspicious
+                answer = ledger.apply(connection, shard=shard, window=window, worths=worths, refreshed=refreshed)
+                connection.execute("COMMIT", prepare=False)
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
+        batch = ledger.applied(answer)
         if batch.claimed:
             drained.batches += 1
             drained.applied += batch.claimed - batch.parked

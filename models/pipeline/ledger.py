@@ -73,16 +73,19 @@ def apply(
     window: Window,
     worths: Sequence[Worth],
     refreshed: Sequence[int],
-) -> Batch:
-    """Apply the oldest updates of a shard in the caller's transaction.
+) -> psycopg.Cursor[Any]:
+    """Apply the oldest updates of a shard in the caller's transaction; in a pipeline, this only asks for it.
 
     Args:
         refreshed: marks of earlier batches that Redis has been told of; they are taken away.
 
+    Returns:
+        What `applied` reads.
+
     Raises:
         psycopg.Error: nothing was applied; the transaction must be rolled back.
     """
-    rows = connection.execute(
+    return connection.execute(
         _APPLY,
         {
             "shard": shard,
@@ -95,19 +98,23 @@ def apply(
             "points": [w.points for w in worths],
             "refreshed": list(refreshed),
         },
-    ).fetchall()
-    applied: list[AppliedUpdate] = []
+    )
+
+
+def applied(answer: psycopg.Cursor[Any]) -> Batch:
+    """What a batch did."""
+    updates: list[AppliedUpdate] = []
     standings: dict[BoardSeason, list[Standing]] = {}
     refresh_id, claimed, parked = None, 0, 0
-    for row in rows:
+    for row in answer.fetchall():
         if row[0] == "applied":
-            applied.append(AppliedUpdate(*row[4:]))
+            updates.append(AppliedUpdate(*row[4:]))
         elif row[0] == "standing":
             user_id, board, season, username, score, version, _, _, reached_at = row[4:]
             standings.setdefault((board, season), []).append(Standing(user_id, username, score, reached_at, version))
         else:
             refresh_id, claimed, parked = row[1:4]
-    return Batch(refresh_id, claimed, parked, tuple(applied), standings)
+    return Batch(refresh_id, claimed, parked, tuple(updates), standings)
 
 
 def unrefreshed(connection: Connection, user_ids: Sequence[str]) -> set[str]:

@@ -18,13 +18,12 @@ from models.pipeline.inbox import InboxState
 from models.storage.database import ANSWER_SECONDS
 
 LOOK_SECONDS: Final = 1.0
-#: A batch is held back while the oldest row waits longer than this, which is soon for a screen, and as long as it
-#: helps: that leaves the processors to whoever applies, in place of a backlog that only grows. No longer than this:
-#: without a worker a batch is accepted all the same.
-YOUNG_SECONDS: Final = 0.25
+#: A batch is held back for this share of the time that the oldest row has waited: that leaves the processors to whoever
+#: applies, in place of a backlog that only grows, and settles where as much is accepted as is applied. No longer than
+#: this: without a worker a batch is accepted all the same.
+HOLD_SHARE: Final = 0.25
 HOLD_SECONDS_MOST: Final = 1.0
 HOLD_LOOK_SECONDS: Final = 0.1
-HOLD_STEP_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -52,9 +51,8 @@ class Pressure:
 
     def hold_back(self) -> None:
         """Wait a moment if what was accepted before waits for its turn."""
-        ends_at = time.monotonic() + min(HOLD_SECONDS_MOST, deadlines.remaining() / 2)
-        while self.state(HOLD_LOOK_SECONDS).oldest_age_seconds > YOUNG_SECONDS and time.monotonic() < ends_at:
-            time.sleep(HOLD_STEP_SECONDS)
+        waited = self.state(HOLD_LOOK_SECONDS).oldest_age_seconds
+        time.sleep(min(HOLD_SHARE * waited, HOLD_SECONDS_MOST, deadlines.remaining() / 2))
 
     def state(self, age_seconds_most: float = LOOK_SECONDS) -> InboxState:
         """The inbox as it was about so long ago; asking has it looked at again, and waits for nothing (I8)."""

@@ -10,14 +10,14 @@ import pytest
 from models import deadlines
 from models.pipeline import pressure as pressure_module
 from models.pipeline.inbox import InboxState
-from models.pipeline.pressure import HOLD_SECONDS_MOST, YOUNG_SECONDS, Pressure
+from models.pipeline.pressure import HOLD_SECONDS_MOST, HOLD_SHARE, Pressure
 
 
 class Inbox:
-    """An inbox whose oldest row is so old, and young again after some looks."""
+    """An inbox whose oldest row is so old."""
 
-    def __init__(self, age_seconds: float, looks: int = 10_000) -> None:
-        self.age_seconds, self.looks = age_seconds, looks
+    def __init__(self, age_seconds: float) -> None:
+        self.age_seconds, self.looks = age_seconds, 0
 
     def connect(self) -> Inbox:
         return self
@@ -29,8 +29,8 @@ class Inbox:
         pass
 
     def state(self, _connection: object) -> InboxState:
-        self.looks -= 1
-        return InboxState(1_000, self.age_seconds if self.looks > 0 else 0.0)
+        self.looks += 1
+        return InboxState(1_000, self.age_seconds)
 
 
 @pytest.fixture
@@ -40,10 +40,9 @@ def held_seconds(monkeypatch: pytest.MonkeyPatch):
     def run(inbox: Inbox) -> float:
         monkeypatch.setattr(pressure_module.inbox, "state", inbox.state)
         found = Pressure(cast(Any, inbox), depth_limit=10_000, age_limit_seconds=900)
-        looks = inbox.looks
         found.state()
         deadline = time.monotonic() + 5
-        while inbox.looks == looks and time.monotonic() < deadline:
+        while not inbox.looks and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(0.01)
         began = time.monotonic()
@@ -56,11 +55,12 @@ def held_seconds(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_while_rows_are_young_nobody_is_held(held_seconds) -> None:
-    assert held_seconds(Inbox(YOUNG_SECONDS / 2)) < 0.05
+    assert held_seconds(Inbox(0.02)) < 0.15
 
 
-def test_a_batch_goes_on_when_the_rows_are_young_again(held_seconds) -> None:
-    assert 0.1 < held_seconds(Inbox(10 * YOUNG_SECONDS, looks=4)) < HOLD_SECONDS_MOST
+def test_the_later_the_rows_the_longer_a_batch_is_held(held_seconds) -> None:
+    assert 0.2 <= held_seconds(Inbox(0.2 / HOLD_SHARE)) < 0.45
+    assert 0.5 <= held_seconds(Inbox(0.5 / HOLD_SHARE)) < 0.9
 
 
 def test_nobody_is_held_for_longer_than_is_said(held_seconds) -> None:

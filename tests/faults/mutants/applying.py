@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.faults.mutants.mutant import Edit, Mutant, Shown
 
+_WAKEUP: Final = "tests/integration/test_wakeup.py"
 _DRAIN: Final = "models/pipeline/drain.py"
 _APPLY_SQL: Final = "models/pipeline/sql/apply.sql"
 _TESTS: Final = "tests/integration/test_apply.py"
@@ -20,8 +21,8 @@ _TAKE_FIRST: Final = """\
                 "WITH gone AS (DELETE FROM inbox WHERE shard = %s RETURNING *) INSERT INTO taken SELECT * FROM gone",
                 (shard,),
             )
-        with connection.transaction():
-            if wary"""
+        try:
+            with connection.pipeline():"""
 
 MUTANTS: Final = (
     Mutant(
@@ -29,7 +30,7 @@ MUTANTS: Final = (
         "rows leave the inbox in one transaction and are applied in the next",
         "I3",
         (
-            Edit(_DRAIN, "        with connection.transaction():\n            if wary", _TAKE_FIRST),
+            Edit(_DRAIN, "        try:\n            with connection.pipeline():", _TAKE_FIRST),
             Edit(
                 _APPLY_SQL,
                 "    DELETE FROM inbox\n    WHERE ctid = ANY (ARRAY(\n        SELECT ctid FROM inbox\n",
@@ -106,17 +107,14 @@ MUTANTS: Final = (
         "a worker that goes forgets a call that it has heard, and the caller has sent for nobody else",
         "I7",
         (Edit("models/pipeline/wake.py", "return None if heard and called else message", "return message"),),
-        red=("tests/integration/test_wakeup.py::test_who_goes_still_answers_a_call_that_came_before",),
+        red=(f"{_WAKEUP}::test_who_goes_still_answers_a_call_that_came_before",),
     ),
     Mutant(
         "both-leave",
         "two workers leave a shard to each other, and no call finds that nobody is there",
         "I7",
         (Edit("models/pipeline/wake.py", "            lower_flag(self._client, self._shard)  #", "            #"),),
-        red=(
-            "tests/integration/test_wakeup.py"
-            "::TestAttendance::test_who_leaves_to_another_lowers_the_flag_lest_both_leave",
-        ),
+        red=(f"{_WAKEUP}::TestAttendance::test_who_leaves_to_another_lowers_the_flag_lest_both_leave",),
     ),
     Mutant(
         "no-sweeper",
@@ -148,7 +146,13 @@ MUTANTS: Final = (
         "lack-counted-as-death",
         "that PostgreSQL has no disk left counts against the row that was tried",
         "I8",
-        (Edit(_DRAIN, "            if not connection.closed:", "            if not error.args:"),),
+        (
+            Edit(
+                _DRAIN,
+                "            if not connection.closed:  # Postgres",
+                "            if not error.args:  # Postgres",
+            ),
+        ),
         red=("tests/integration/test_deadly_updates.py::test_what_postgres_lacks_is_no_death_of_the_row",),
     ),
     Mutant(

@@ -30,8 +30,10 @@ MUTANTS: Final = (
         (
             Edit(
                 _DRAIN,
-                "worths=self._worths(), refreshed=refreshed)\n",
-                "worths=self._worths(), refreshed=refreshed)\n            self._tell(batch, drained)\n",
+                '                connection.execute("COMMIT", prepare=False)\n',
+                "                self._tell(ledger.applied(answer), drained)\n"
+                "                answer.scroll(0, mode='absolute')\n"
+                '                connection.execute("COMMIT", prepare=False)\n',
             ),
         ),
         red=(
