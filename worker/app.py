@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any, Final
 
 import psycopg
@@ -22,9 +21,6 @@ from worker import messages, metrics
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.schedule import SCHEDULE
 
-#: A thread that was answered by PostgreSQL waits so long for one that encodes an event; by default ten times as long,
-#: and that at each of a batch's round trips, was a fifth of the time a batch took.
-SWITCH_SECONDS: Final = 0.0005
 #: Between the first TERM and the end, running tasks may finish; a batch takes milliseconds.
 SOFT_SHUTDOWN_SECONDS: Final = 3.0
 #: Celery gives a new process 4 s to say that it lives.
@@ -142,7 +138,6 @@ def _count_processes(instance: Any, **_: Any) -> None:
 def _open(**_: Any) -> None:
     process.open()
     garbage.settle()
-    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 @signals.worker_process_shutdown.connect
