@@ -16,7 +16,7 @@ _COLUMNS: Final = (
     "s.board, s.season, s.user_id, s.score, s.version,"
     " (extract(epoch FROM coalesce(s.reached_at, s.created_at)) * 1000000)::bigint AS reached_at"
 )
-_SELECT: Final = "SELECT u.username, " + _COLUMNS + " FROM scores s JOIN users u ON u.id = s.user_id"
+_SELECT: Final = "SELECT u.username, " + _COLUMNS + " FROM scores s JOIN users u ON u.id = s.user_id"  # noqa: S608 - constants
 _OF_PLAYERS: Final = _SELECT + " WHERE s.user_id = ANY(CAST(:user_ids AS uuid[]))"
 _OF_BOARD: Final = _SELECT + " WHERE s.board = :board AND s.season = :season"
 #: A page has to cost what a page costs, whatever plan PostgreSQL has made or kept: it must see how few rows are wanted,
@@ -24,7 +24,9 @@ _OF_BOARD: Final = _SELECT + " WHERE s.board = :board AND s.season = :season"
 #: 13 minutes in place of 35 s.)
 _PAGE: Final[BindParameter[int]] = bindparam("most", type_=Integer, literal_execute=True)
 _OF_BOARD_AFTER: Final = text(
-    "SELECT (SELECT username FROM users u WHERE u.id = s.user_id) AS username, " + _COLUMNS + " FROM scores s"
+    "SELECT (SELECT username FROM users u WHERE u.id = s.user_id) AS username, "  # noqa: S608 - constants
+    + _COLUMNS
+    + " FROM scores s"
     " WHERE s.board = :board AND s.season = :season AND s.user_id > :after ORDER BY s.user_id LIMIT :most"
 ).bindparams(_PAGE)
 _PLAYERS_AFTER: Final = text(
