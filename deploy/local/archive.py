@@ -1,6 +1,6 @@
 """Keeps and fetches finished WAL segments: a script that PostgreSQL starts for each, so it imports little.
 
-What is kept is in gzip's format (RFC 1952) and read by the standard library. It is written by ISA-L, for a quarter of
+What is kept is in gzip's format (RFC 1952) and read by the standard library. It is written by ISA-L, for a third of
 the processor's time: under load a segment is full every two seconds, and updates wait for the same cores.
 
 `archive.py keep SEGMENT FOLDER` is its archive_command, `archive.py fetch FOLDER NAME TARGET` its restore_command.

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 #: Dead rows that are worth a vacuum of 5 to 30 ms. PostgreSQL's own comes once a minute at the earliest unless it is
-#: told otherwise; by then 300,000 are dead at 5,000 updates a second, and each look takes 3 ms longer.
+#: told otherwise; by then 300,000 are dead at 5,000 updates a second, and each look takes 5 ms longer.
 DEAD_MOST: Final = 20_000
 
 
