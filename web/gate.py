@@ -59,6 +59,11 @@ class Lane:
         with self._lock:
             self.inside -= 1
 
+    @property
+    def full(self) -> bool:
+        """Whether the next would be refused."""
+        return self.inside >= self._most
+
 
 class Gate:
     """WSGI middleware; one a process, outermost."""
@@ -98,14 +103,19 @@ class Gate:
 
     def _refuse(self, lane: Lane, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID"))
-        metrics.REFUSED.labels(Overloaded.code).inc()
-        return self.refusal(lane, request_id).send(environ, start_response, request_id, self._allowed)
+        self.refused(lane, 1)
+        return refusal(request_id).send(environ, start_response, request_id, self._allowed)
 
-    def refusal(self, lane: Lane, request_id: str) -> Answer:
-        """What to say when a lane is full."""
-        self._log.add(lane.name)
-        error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
-        return problem_answer(error.code, error.detail, request_id, error=error)
+    def refused(self, lane: Lane, times: int) -> None:
+        """Count and log that so many found it full."""
+        metrics.REFUSED.labels(Overloaded.code).inc(times)
+        self._log.add(lane.name, times)
+
+
+def refusal(request_id: str) -> Answer:
+    """What to say when a lane is full."""
+    error = Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
+    return problem_answer(error.code, error.detail, request_id, error=error)
 
 
 class _Tally:
@@ -117,9 +127,9 @@ class _Tally:
         self._refused = 0
         self._said_at = float("-inf")
 
-    def add(self, lane: str) -> None:
+    def add(self, lane: str, times: int) -> None:
         with self._lock:
-            self._refused += 1
+            self._refused += times
             now = self._clock()
             if now - self._said_at < LOG_EVERY_SECONDS:
                 return

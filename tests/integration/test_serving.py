@@ -13,6 +13,7 @@ from tests.fixtures.api import SignedIn
 from tests.fixtures.people import as_json, sign
 from tests.fixtures.served import TWICE, Line
 from web import credit
+from web.api.serving import protocol as protocol_module
 from web.api.serving import serving as serving_module
 from web.api.serving.protocol import HEAD_BYTES_MOST
 from web.api.serving.serving import EXTENSION as SERVING
@@ -197,7 +198,7 @@ def test_what_is_no_request_ends_the_connection(connect, garbage) -> None:
 
 
 def test_a_request_that_does_not_come_whole_is_waited_for_no_longer_than_the_limit(monkeypatch, api, request) -> None:
-    monkeypatch.setattr(serving_module, "REQUEST_SECONDS_MOST", 0.3)
+    monkeypatch.setattr(protocol_module, "REQUEST_SECONDS_MOST", 0.3)
     monkeypatch.setattr(serving_module, "LOOK_SECONDS", 0.1)
     connect = request.getfixturevalue("connect")
     silent, slow, good = connect(), connect(), connect()
@@ -209,6 +210,21 @@ def test_a_request_that_does_not_come_whole_is_waited_for_no_longer_than_the_lim
     time.sleep(0.3)
     good.send(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
     assert good.answer().status == 200
+
+
+def test_a_connection_is_kept_while_it_is_used(monkeypatch, server, connect) -> None:
+    monkeypatch.setattr(serving_module, "LOOK_SECONDS", 0.1)
+    server.config.timeout_keep_alive = 1
+    idle, used = connect(), connect()
+    for line in (idle, used):
+        line.send(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert line.answer().status == 200
+    ends_at = time.monotonic() + 2
+    while time.monotonic() < ends_at:
+        used.send(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert used.answer().status == 200
+        time.sleep(0.1)
+    assert idle.ends()
 
 
 def test_who_leaves_before_the_answer_has_its_update_all_the_same(connect, early, player, query, eventually) -> None:

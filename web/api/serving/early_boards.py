@@ -25,7 +25,7 @@ from models.errors import ScoreboardError
 from models.storage.loop_redis import NO_ANSWER, LoopRedis
 from web.api.board_pages import CACHE, Wanted, etag, told, wanted_around, wanted_page
 from web.api.serving.exchange import Exchange
-from web.metrics import count_ranking_hit, count_read
+from web.metrics import count_ranking_hit
 from web.services import Services
 from web.wsgi import Answer
 
@@ -177,7 +177,6 @@ class EarlyBoards:
         answer = kept.whole
         if given is not None and _matches(given.decode("latin-1"), kept.etag):
             answer = kept.unchanged
-        count_read(answer.status)
         exchange.answer(answer, wanted.rule)
 
     def _changed(self, names: Iterable[bytes] | None) -> None:

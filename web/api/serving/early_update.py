@@ -13,8 +13,9 @@ from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.loop_groups import LoopGroups
 from models.pipeline.updates import parse_update
 from models.storage.loop_connection import LoopLine, LoopTurns
+from web.api.serving.early_refusals import EarlyRefusals
 from web.api.serving.exchange import Exchange
-from web.gate import Gate
+from web.gate import Gate, refusal
 from web.loop_acceptor import LoopAcceptor
 from web.problems import problem_answer
 from web.requests import client_address
@@ -36,11 +37,12 @@ class EarlyUpdate:
         loop: asyncio.AbstractEventLoop,
         services: Services,
         gate: Gate,
+        refusals: EarlyRefusals,
         to_flask: Callable[[Exchange], object],
     ) -> None:
         self._services = services
-        self._gate = gate
         self._lane = gate.writes
+        self._refusals = refusals
         self._to_flask = to_flask
         self._hops = services.settings.trusted_proxies
         self._users = services.stores.users
@@ -57,7 +59,8 @@ class EarlyUpdate:
     def take(self, exchange: Exchange) -> bool:
         """Whether it will be answered here; when not, nothing was spent and Flask is to answer."""
         if not self._lane.enter():
-            exchange.answer(self._gate.refusal(self._lane, exchange.request_id), RULE)
+            self._refusals.count()
+            exchange.send(refusal(exchange.request_id))
             return True
         user_id = self._sender(exchange)
         if user_id is None:

@@ -161,22 +161,25 @@ class Exchange:
 
     def answer(self, answer: Answer, rule: str) -> None:
         """Answer without Flask, and tell metrics and log what Flask's hooks would."""
+        self.send(answer)
         serving = self.protocol.serving
-        lines = f"X-Request-ID: {self.request_id}\r\n"
-        if answer.status not in _NO_BODY:
-            lines = f"Content-Length: {len(answer.body)}\r\n{lines}"
-        if (origin := self.fields.get(b"origin")) is not None:
-            lines += "".join(
-                [f"{n}: {v}\r\n" for n, v in origin_headers(origin.decode("latin-1"), serving.allowed_origins)]
-            )
-        self._send(answer.head, lines, answer.body)
         nanoseconds = time.monotonic_ns() - self.started_ns
         method = self.method.decode()
-        serving.requests.count(method, answer.status, rule, nanoseconds, answer.code)
+        serving.requests.count(method, answer.status, rule, nanoseconds / 1e9, answer.code)
         path = self.path.decode("latin-1")
         serving.request_log.note(
             Served(time.time(), nanoseconds, self.request_id, method, path, answer.status, answer.code)
         )
+
+    def send(self, answer: Answer) -> None:
+        """Answer without Flask, and tell nobody."""
+        lines = f"X-Request-ID: {self.request_id}\r\n"
+        if answer.status not in _NO_BODY:
+            lines = f"Content-Length: {len(answer.body)}\r\n{lines}"
+        if (origin := self.fields.get(b"origin")) is not None:
+            allowed = self.protocol.serving.allowed_origins
+            lines += "".join([f"{n}: {v}\r\n" for n, v in origin_headers(origin.decode("latin-1"), allowed)])
+        self._send(answer.head, lines, answer.body)
 
     def finish(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Send Flask's answer."""

@@ -10,11 +10,14 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from models.observers import nobody
+from web.api.serving.early_refusals import EarlyRefusals
 from web.api.serving.exchange import Exchange
 from web.api.serving.serving import EXTENSION, Serving
 
 #: A request line with its headers; a token has 4 KiB at most.
 HEAD_BYTES_MOST: Final = 32 * 1024
+#: A request that is not there whole after this will not come.
+REQUEST_SECONDS_MOST: Final = 30.0
 #: A connection that is asked to end waits so long for a request that may be on its way.
 LINGER_SECONDS: Final = 2.0
 
@@ -25,8 +28,10 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.serving = cast(Serving, cast(Any, self.app).extensions[EXTENSION])
-        self.waits_since: float | None = time.monotonic()  # for the rest of a request; None while there is none
         self.on_lost: Callable[[], object] = nobody
+        self._refusals = cast(EarlyRefusals, self.serving.refusals)
+        self._waits_since: float | None = time.monotonic()  # for a request, or the rest of one
+        self._between = False  # all requests so far have been answered, and of the next nothing is there
         self._head_bytes = 0  # received since a head was complete, or a part of a body was there
         self._ending = False
 
@@ -37,17 +42,30 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a request whose head does not end is none."""
+        if self._between and self._refusals.due and self._is_refused(data):
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > HEAD_BYTES_MOST and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
+
+    def _is_refused(self, data: bytes) -> bool:
+        if self._ending or len(data) > HEAD_BYTES_MOST or self.transport.is_closing():
+            return False
+        answer = self._refusals.to(data, self.serving.date_line(self.server_state.default_headers))
+        if answer is None:
+            return False
+        self._waits_since = time.monotonic()
+        self.transport.write(answer)
+        return True
 
     def on_message_begin(self) -> None:
         """A request begins; uvicorn's own needs a scope, ours does not."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self.waits_since = time.monotonic()
+        self._between = False
+        self._waits_since = time.monotonic()
 
     def on_headers_complete(self) -> None:
         """Its head is there: what becomes of it can begin."""
@@ -80,8 +98,27 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of it is there."""
         self._head_bytes = 0
-        self.waits_since = None
+        self._waits_since = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. uvicorn's own sets a timer for each, ours are looked after all at once."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._waits_since is None:
+            self._between = True
+            self._waits_since = time.monotonic()
+
+    def close_if_silent(self, now: float) -> None:
+        """End the connection when it has waited too long for a request, or for the rest of one."""
+        most = self.timeout_keep_alive if self._between else REQUEST_SECONDS_MOST
+        if self._waits_since is not None and now - self._waits_since > most:
+            self.transport.close()
 
     def _start_asgi_task(self, cycle: Any, _app: Any) -> None:
         cycle.start()

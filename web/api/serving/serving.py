@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from web.api.answers import BATCH_BYTES_MOST, RANKS_BYTES_MOST
 from web.api.serving.early_boards import EarlyBoards
+from web.api.serving.early_refusals import EarlyRefusals
 from web.api.serving.early_update import EarlyUpdate
 from web.api.serving.exchange import Exchange
 from web.gate import OTHERS_MOST, OWN_READS_MOST, WRITES_MOST, Gate
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 EXTENSION: Final = "scoreboard-serving"
 THREADS: Final = WRITES_MOST + OWN_READS_MOST + OTHERS_MOST
-#: A request that is not there whole after this will not come.
-REQUEST_SECONDS_MOST: Final = 30.0
-LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 1.0
 UPDATE_PATH: Final = b"/api/v1/scores/update"
 BOARDS_PATH: Final = b"/api/v1/leaderboards/"
 BATCH_PATH: Final = b"/api/v1/scores/batch"
@@ -33,8 +32,8 @@ BATCH_PATH: Final = b"/api/v1/scores/batch"
 class Connection(Protocol):
     """A connection, as far as it is looked after here."""
 
-    waits_since: float | None
-    transport: asyncio.Transport
+    def close_if_silent(self, now: float) -> None:
+        """End it when it has waited too long for a request."""
 
 
 class Serving:
@@ -52,30 +51,38 @@ class Serving:
         self._date_line = b""
         self._services = services
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="flask")
+        self.refusals: EarlyRefusals | None = None
         self._update: EarlyUpdate | None = None
         self._boards: EarlyBoards | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop, connections: Callable[[], Iterable[Connection]]) -> None:
         """Begin to serve on this loop."""
-        self._update = EarlyUpdate(loop, self._services, self._gate, self.to_flask)
+        self.refusals = EarlyRefusals(self._gate, self.requests, self.allowed_origins)
+        self._update = EarlyUpdate(loop, self._services, self._gate, self.refusals, self.to_flask)
         self._boards = EarlyBoards(loop, self._services, self.to_flask)
 
         def look() -> None:
-            oldest = time.monotonic() - REQUEST_SECONDS_MOST
+            now = time.monotonic()
             for connection in list(connections()):
-                if connection.waits_since is not None and connection.waits_since < oldest:
-                    connection.transport.close()
+                connection.close_if_silent(now)
+            self._tell()
             loop.call_later(LOOK_SECONDS, look)
 
         look()
 
     def close(self) -> None:
         """End; nobody is served any more."""
+        self._tell()
         if self._update is not None:
             self._update.close()
         if self._boards is not None:
             self._boards.close()
         self._threads.shutdown(wait=False)
+
+    def _tell(self) -> None:
+        if self.refusals is not None:
+            self.refusals.tell()
+        self.requests.tell()
 
     def body_bytes_most(self, path: bytes) -> int:
         """What a body may have before it is called too large; views refuse less."""
