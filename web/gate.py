@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: A process has 112 threads (api/serving/serving.py); each of these may hold one for 9 s while Postgres is frozen. The
 #: others are for health checks, boards out of Redis, and for saying no.
-#: Writes: a burst of 64 clients is let in whole. On one core with five times too much offered, those accepted took
-#: 2.1 s (p99), with 48 at once 0.8 s and with 32 0.4 s; goodput was the same, so the burst decides.
+#: Writes: a burst of 64 clients is let in whole. With five times too much offered to one core, those let in took 0.3 to
+#: 0.4 s (p99; docs/performance.md).
 WRITES_MOST: Final = 64
 #: What players ask about themselves comes from Postgres too, and must not take the threads of the others.
 OWN_READS_MOST: Final = 32
