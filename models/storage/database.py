@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 from psycopg.abc import RV, PQGen
@@ -61,6 +62,25 @@ class BoundedConnection(psycopg.Connection[Row]):
         super().__init__(*arguments, **options)
         #: Names of the statements that this connection's server process knows (`prepared.py`).
         self.prepared: set[bytes] = set()
+
+    @classmethod
+    def connect(cls, *arguments: Any, **options: Any) -> Self:
+        """psycopg's own, which leaves an attempt that failed to the garbage collector.
+
+        It is still held, open, by the frames that the error went through (psycopg 3.3), and the collector comes late
+        (`garbage.py`): after a server was frozen for a while, such attempts had taken all of its connections.
+
+        Raises:
+            psycopg.OperationalError: as psycopg does.
+        """
+        try:
+            return super().connect(*arguments, **options)
+        except psycopg.Error as error:
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__context__
+            raise
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """psycopg's one place to wait; a statement that was not answered leaves the connection closed.
@@ -143,4 +163,4 @@ def open_as(kind: type[Opened], database_url: str, planner: Mapping[str, str] | 
     conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
     options = connect_options()
     options["options"] = " ".join([str(options["options"]), *(f"-c {k}={v}" for k, v in (planner or {}).items())])
-    return kind.connect(conninfo, prepare_threshold=0, **options)  # type: ignore[arg-type]
+    return kind.connect(conninfo, prepare_threshold=0, **options)
