@@ -95,11 +95,18 @@ def test_who_waits_too_short_gets_202_and_it_is_queued_all_the_same(client, play
     assert query("SELECT count(*) FROM inbox") == [(2,)]
 
 
-def test_a_result_that_cannot_be_read_is_no_refusal(client, player, query, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OperationalError("SELECT", {}, Exception("the server closed the connection unexpectedly")),
+        RuntimeError("nobody thought of this"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_no_refusal(client, player, query, monkeypatch, trouble) -> None:
     """I1: it is committed, so no trouble afterwards may be told as a refusal."""
 
     def fail(*_: object) -> None:
-        raise OperationalError("SELECT", {}, Exception("the server closed the connection unexpectedly"))
+        raise trouble
 
     monkeypatch.setattr(waiting.ledger, "outcome", fail)
     answer = send(client, player, sign(player.account), Prefer="wait=1")

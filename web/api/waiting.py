@@ -57,6 +57,9 @@ def settled_within(stores: Stores, user_id: str, receipt: Receipt, seconds: floa
     except AWAY as error:
         log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error).__name__)
         return None
+    except Exception:  # whatever it is: see above
+        log.exception("an outcome cannot be told", **{"event.action": "outcome"})
+        return None
 
 
 def wait_until_settled(stores: Stores, user_id: str, action_id: str, seconds: float) -> Outcome:
