@@ -118,7 +118,7 @@ class Spectators:
         self.heard_at: list[float] = []
         self.codes: list[int] = []
         self.reached: defaultdict[int, list[float]] = defaultdict(list)  # version → when each of the clients had it
-        self._known: dict[tuple[int, int], tuple[tuple[str, int], ...]] = {}
+        self._known: dict[tuple[int, int], int] = {}  # hashes: the lists themselves kept the garbage collector busy
         tops = (10, 100, 1000)
         self.all = [Spectator(f"s{number}", tops[number % len(tops)], self) for number in range(count)]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), daemon=True)
@@ -153,7 +153,7 @@ class Spectators:
     def compare(self, spectator: Spectator) -> None:
         """All lists of one length at one version are the same list (I6)."""
         key = (spectator.top, spectator.version)
-        held = spectator.lines()
+        held = hash(spectator.lines())
         if self._known.setdefault(key, held) != held:
             self.ledger.complain(f"spectator {spectator.name}: another list at {spectator.version} than somebody else")
         while len(self._known) > _REMEMBERED:
