@@ -51,6 +51,10 @@ def _run(faults: list[Fault], options: argparse.Namespace, outcomes: list[Outcom
             _write(as_documents(outcomes), options.out)  # the whole takes more than an hour: a stop loses one fault
             for sentence in report.complaints(outcome):
                 _say(f"  !! {sentence}")
+            if not outcome.verdict.clean:
+                logs = options.out / f"{fault.name}-logs"
+                laboratory.keep_logs(logs)
+                _say(f"  the service's logs are in {logs}")
             if options.pictures:
                 report.draw(outcome, options.out / f"{fault.name}.png")
     return complete

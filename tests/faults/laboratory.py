@@ -154,6 +154,10 @@ class Laboratory:
         self._closers.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what the service's processes have said; it goes with the laboratory otherwise."""
+        shutil.copytree(self.service.folders.logs, folder, dirs_exist_ok=True)
+
     def note(self, name: str, value: object) -> None:
         """Remember what a round measured; it goes into the report."""
         self.notes.setdefault(name, []).append(value)
