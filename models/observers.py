@@ -1,4 +1,4 @@
-"""Who is told of figures when nobody asked for them."""
+"""How figures are told: to nobody when nobody asked for them, and many at a time."""
 
 from __future__ import annotations
 

@@ -106,18 +106,22 @@ class Requests:
         """Put what was noted into the figures, as Flask's hooks do; on the loop."""
         noted, self._noted = self._noted, defaultdict(list)
         for (method, status, rule, code), seconds in noted.items():
-            timed, total = self._children.get((method, status, rule)) or self._child(method, status, rule)
+            timed, total = self._child(method, status, rule)
             observe_all(timed, seconds)
             total.inc(len(seconds))
             _count_outcome(rule, status, code, len(seconds))
 
     def count_untimed(self, method: str, status: int, rule: str, times: int) -> None:
         """Count requests that were answered before there was anything to time."""
-        (self._children.get((method, status, rule)) or self._child(method, status, rule))[1].inc(times)
+        _, total = self._child(method, status, rule)
+        total.inc(times)
 
     def _child(self, method: str, status: int, rule: str) -> tuple[Histogram, Counter]:
-        child = self._seconds.labels(method, str(status), rule), self._total.labels(method, str(status))
-        return self._children.setdefault((method, status, rule), child)
+        child = self._children.get((method, status, rule))
+        if child is None:
+            child = self._seconds.labels(method, str(status), rule), self._total.labels(method, str(status))
+            self._children[method, status, rule] = child
+        return child
 
 
 def _count_answer(response: Response) -> Response:

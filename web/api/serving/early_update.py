@@ -13,7 +13,7 @@ from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.loop_groups import LoopGroups
 from models.pipeline.updates import parse_update
 from models.storage.loop_connection import LoopLine, LoopTurns
-from web.api.serving.early_refusals import EarlyRefusals
+from web.api.serving.early_refusals import RULE, EarlyRefusals
 from web.api.serving.exchange import Exchange
 from web.gate import Gate, refusal
 from web.loop_acceptor import LoopAcceptor
@@ -22,7 +22,6 @@ from web.requests import client_address
 from web.services import Services
 from web.wsgi import Answer
 
-RULE: Final = "/api/v1/scores/update"
 _BEARER: Final = b"Bearer "
 _HEADERS: Final = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
 _FRESH: Final = Answer(202, _HEADERS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from web.api.answers import BATCH_BYTES_MOST, RANKS_BYTES_MOST
 from web.api.serving.early_boards import EarlyBoards
-from web.api.serving.early_refusals import EarlyRefusals
+from web.api.serving.early_refusals import RULE, EarlyRefusals
 from web.api.serving.early_update import EarlyUpdate
 from web.api.serving.exchange import Exchange
 from web.gate import OTHERS_MOST, OWN_READS_MOST, WRITES_MOST, Gate
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 EXTENSION: Final = "scoreboard-serving"
 THREADS: Final = WRITES_MOST + OWN_READS_MOST + OTHERS_MOST
+#: Between two looks at silent connections, and at what metrics and log are to be told.
 LOOK_SECONDS: Final = 1.0
-UPDATE_PATH: Final = b"/api/v1/scores/update"
+UPDATE_PATH: Final = RULE.encode()
 BOARDS_PATH: Final = b"/api/v1/leaderboards/"
 BATCH_PATH: Final = b"/api/v1/scores/batch"
 
