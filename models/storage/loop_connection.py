@@ -30,10 +30,19 @@ class LoopTurns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.call_later = loop.call_later
+        self._call_soon = loop.call_soon
 
     def spawn(self, work: Callable[[], None]) -> None:
-        """Run something that may stand aside; returns when it does so for the first time."""
-        greenlet(work, parent=getcurrent()).switch()
+        """Run something that may stand aside: until it does so for the first time, or soon, if who asks may do so too.
+
+        Who stands aside gives way to its parent, and that must be the loop: another greenlet, itself standing aside,
+        would be woken in the midst of its wait.
+        """
+        here = getcurrent()
+        if here.parent is None:
+            greenlet(work, parent=here).switch()
+        else:
+            self._call_soon(greenlet(work, parent=here.parent).switch)
 
 
 def in_thread(loop: asyncio.AbstractEventLoop, executor: Executor, work: Callable[[], Answer]) -> Answer:

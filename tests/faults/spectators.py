@@ -19,6 +19,9 @@ from tests.faults.ledger import Ledger
 _THEIR_FAULT: Final = frozenset({1002, 1003, 1007, 1009})
 #: Lists remembered by version, to be held against each other.
 _REMEMBERED: Final = 2_000
+#: So many of a crowd hold lists of up to a thousand lines, the others short ones: all of them share a core here, and
+#: what is measured is the service.
+_LONG_LISTS: Final = 12
 #: Every how many messages a client looks at all of its list.
 _LOOK_EVERY: Final = 10
 
@@ -119,8 +122,8 @@ class Spectators:
         self.codes: list[int] = []
         self.reached: defaultdict[int, list[float]] = defaultdict(list)  # version → when each of the clients had it
         self._known: dict[tuple[int, int], int] = {}  # hashes: the lists themselves kept the garbage collector busy
-        tops = (10, 100, 1000)
-        self.all = [Spectator(f"s{number}", tops[number % len(tops)], self) for number in range(count)]
+        tops = [(10, 100, 1000)[number % 3] if number < _LONG_LISTS else 10 for number in range(count)]
+        self.all = [Spectator(f"s{number}", top, self) for number, top in enumerate(tops)]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), daemon=True)
 
     def start(self) -> None:
