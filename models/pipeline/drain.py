@@ -229,11 +229,17 @@ class Drain:
         self._was_wary = True
         connection = self._open()
         cuts = self._cuts[shard]
-        with connection.transaction():
-            connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
-            if self._owed_back is not None:
-                dead_letters.take_back(connection, *self._owed_back)
-            seqs, parked = dead_letters.take_up(connection, shard, cuts)
+        seqs: list[int] = []
+        try:
+            with connection.transaction():
+                connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                if self._owed_back is not None:
+                    dead_letters.take_back(connection, *self._owed_back)
+                seqs, parked = dead_letters.take_up(connection, shard, cuts)
+        except psycopg.Error:
+            if seqs:  # it may be counted, if only the answer was lost, and nobody tried
+                self._owed_back = (shard, seqs)
+            raise
         self._owed_back = None
         if parked:
             self._observer.rejected(parked)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -106,6 +109,31 @@ def test_what_postgres_lacks_is_no_death_of_the_row(age, submit, player, worker:
     assert query("SELECT attempts FROM inbox") == [(0,)]
     raw.execute("DROP TRIGGER lack ON score_history")
     assert worker.drain(0).applied == 1
+
+
+def test_a_count_whose_commit_was_not_answered_is_no_death(
+    age, submit, player, worker: Drain, monkeypatch, query
+) -> None:
+    """A network that cuts a third of all commits off cuts those off too that only count."""
+    submit(player, "a")
+    age()
+    for _ in range(2 * dead_letters.DEATHS_MOST):
+        connection = worker._open()
+        monkeypatch.setattr(connection, "transaction", partial(unanswered, connection, connection.transaction))
+        with pytest.raises(psycopg.OperationalError):
+            worker.drain(0)
+    assert query("SELECT attempts FROM inbox") == [(1,)]
+    drained = worker.drain(0)
+    assert (drained.applied, drained.rejected) == (1, 0)
+
+
+@contextmanager
+def unanswered(connection: psycopg.Connection, transaction: Callable[[], Any]) -> Iterator[None]:
+    """Commits, and breaks before anybody hears of it."""
+    with transaction():
+        yield
+    connection.close()
+    raise psycopg.OperationalError("the answer was lost")
 
 
 def test_a_connection_that_breaks_is_no_death(age, submit, player, raw: psycopg.Connection, query) -> None:
