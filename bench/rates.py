@@ -138,10 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--quick", action="store_true", help="one round of 4 s, without the board of a million")
+    parser.add_argument("--quick", action="store_true", help="one round of 3 s, without the board of a million")
     parser.add_argument("--only", metavar="WORD", help="only workloads whose name has this word in it")
     options = parser.parse_args()
-    rounds, seconds = (1, 4.0) if options.quick else (options.rounds, options.seconds)
+    rounds, seconds = (1, 3.0) if options.quick else (options.rounds, options.seconds)
     chosen = [w for w in WORKLOADS if not options.only or options.only in w.name]
     chosen = [w for w in chosen if not (options.quick and w.board >= 1_000_000)]
     measured: list[Measured] = []
