@@ -88,7 +88,7 @@ def measure(workloads: Sequence[Workload], *, rounds: int, seconds: float) -> li
         for _ in range(rounds):
             for workload in tqdm(workloads, desc=f"board of {board:,}", leave=False):
                 found = measured[workload.name]
-                found.bare.append(_rate(bare, [players.request("GET", "/")], min(seconds / 2, BARE_SECONDS)))
+                found.bare.append(_rate(bare, [players.request("GET", "/")], min(seconds // 2, BARE_SECONDS)))
                 requests = workload.requests(stack, everybody, seconds)
                 found.runs.append(load.replay(stack, requests, seconds=seconds, connections=workload.connections))
                 if workload.each == 1:
