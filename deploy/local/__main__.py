@@ -1,5 +1,6 @@
 """`python -m deploy.local`: starts the stack, says what to open, stays until it is told to stop."""
 
+import argparse
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ class StopAsked(BaseException):
 
 def main() -> int:
     """Run a stack; gives the exit code."""
+    argparse.ArgumentParser(
+        "python -m deploy.local", description=__doc__, epilog="Settings are environment variables: docs/deployment.md."
+    ).parse_args()
     if sys.version_info < PYTHON_LEAST:
         return fail(StackError("Scoreboard needs Python 3.11 or newer: make clean, then make run PYTHON=python3.12"))
     os.umask(0o077)

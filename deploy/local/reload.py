@@ -38,7 +38,7 @@ def roll(folders: Folders, say: Callable[[str], None]) -> None:
 
 
 def succeed(folders: Folders, name: str) -> None:
-    """SIGHUP: gunicorn starts new workers, then ends the old ones when those have answered all they took."""
+    """SIGHUP: gunicorn begins anew and starts new workers; the old ones end when they have answered all they took."""
     parent = supervision.pids(folders)[name]
     old = [pid for pid in marked(folders.data, name) if pid != parent]
     os.kill(parent, signal.SIGHUP)

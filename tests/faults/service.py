@@ -27,7 +27,7 @@ class Service:
     """`api` and `sockets` are its addresses; what dies comes back by itself."""
 
     def __init__(self, data: Path, environment: dict[str, str]) -> None:
-        port = free_ports(36_000)
+        port = free_ports(10_000)
         self.api = f"http://127.0.0.1:{port}"
         self.sockets = f"ws://127.0.0.1:{port + 1}"
         self.folders = Folders(data)

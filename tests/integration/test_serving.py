@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -248,6 +249,15 @@ def test_at_the_end_what_is_on_its_way_is_answered(server, connect, player) -> N
     assert (answer.status, answer.headers["connection"]) == (202, "close")
     assert idle.ends()
     assert busy.ends()
+
+
+def test_who_comes_after_all_were_told_to_end_is_told_too(server, connect, monkeypatch) -> None:
+    async def tells_nobody(sockets: object = None) -> None:
+        await asyncio.sleep(4)
+
+    monkeypatch.setattr(server, "shutdown", tells_nobody)
+    server.should_exit = True
+    assert connect().ends()
 
 
 def test_behind_proxies_the_address_is_the_one_they_saw(api, connect, early, player, query) -> None:

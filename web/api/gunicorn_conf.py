@@ -8,6 +8,7 @@ from prometheus_client import multiprocess
 
 from models.logs import server_logging
 from models.settings import Settings
+from models.succession import begin_anew, retire_one
 from web.api.serving.listener import Shares
 from web.cores import take_a_core
 
@@ -26,6 +27,7 @@ errorlog = "-"
 logconfig_dict = server_logging("scoreboard-web")
 control_socket_disable = True  # one more door, and two stacks of one user would share it
 proc_name = "scoreboard-web"
+on_reload = begin_anew
 shares = Shares(workers)
 
 
@@ -34,10 +36,17 @@ def pre_fork(_server: Any, worker: Any) -> None:
     worker.share = shares.take()
 
 
-def post_worker_init(_worker: Any) -> None:
-    """Give the process its core."""
+def post_worker_init(worker: Any) -> None:
+    """Give the process its core, and let one that it follows go."""
     if settings.pin_cores:
         take_a_core()
+    retire_one(worker)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Take it out of the gauges itself: its master may be another by now."""
+    if settings.metrics_dir:
+        multiprocess.mark_process_dead(worker.pid)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import multiprocess
 from models import garbage
 from models.logs import server_logging
 from models.settings import Settings
+from models.succession import begin_anew, retire_one
 
 EXTENSION = "scoreboard.live"
 
@@ -31,6 +32,7 @@ errorlog = "-"
 logconfig_dict = server_logging("scoreboard-sockets")
 control_socket_disable = True  # one more door, and two stacks of one user would share it
 proc_name = "scoreboard-sockets"
+on_reload = begin_anew
 
 #: How soon a worker notices that it was asked to stop.
 STOPPING_SECONDS = 0.1
@@ -55,6 +57,7 @@ def post_worker_init(worker: Any) -> None:
         live.stop()
 
     worker.stopping_sockets = gevent.spawn(stop_when_asked)
+    retire_one(worker)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
@@ -63,6 +66,8 @@ def worker_exit(_server: Any, worker: Any) -> None:
     if stopping is not None:
         worker.alive = False
         stopping.join(timeout=graceful_timeout)
+    if settings.metrics_dir:  # its master may be another by now
+        multiprocess.mark_process_dead(worker.pid)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

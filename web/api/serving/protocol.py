@@ -29,11 +29,18 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.serving = cast(Serving, cast(Any, self.app).extensions[EXTENSION])
         self.on_lost: Callable[[], object] = nobody
+        self.server_ends: Callable[[], bool] = lambda: False
         self._refusals = cast(EarlyRefusals, self.serving.refusals)
         self._waits_since: float | None = time.monotonic()  # for a request, or the rest of one
         self._between = False  # all requests so far have been answered, and of the next nothing is there
         self._head_bytes = 0  # received since a head was complete, or a part of a body was there
         self._ending = False
+
+    def connection_made(self, transport: Any) -> None:
+        """It is there; perhaps only after the server told all that it had to end."""
+        super().connection_made(transport)
+        if self.server_ends():
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
@@ -106,7 +113,8 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if not self.flow.write_paused:  # who does not read its answers is not read either
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -114,11 +122,22 @@ class Protocol(HttpToolsProtocol):
             self._between = True
             self._waits_since = time.monotonic()
 
+    def pause_writing(self) -> None:
+        """Its answers pile up."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """They are gone."""
+        super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
     def close_if_silent(self, now: float) -> None:
         """End the connection when it has waited too long for a request, or for the rest of one."""
         most = self.timeout_keep_alive if self._between else REQUEST_SECONDS_MOST
         if self._waits_since is not None and now - self._waits_since > most:
-            self.transport.close()
+            self.transport.abort() if self.flow.write_paused else self.transport.close()
 
     def _start_asgi_task(self, cycle: Any, _app: Any) -> None:
         cycle.start()

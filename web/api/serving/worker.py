@@ -31,6 +31,7 @@ class ApiServer(Server):
         def protocol() -> Protocol:
             made = Protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop)
             made.on_lost = lambda: self.share.tell(len(connections))
+            made.server_ends = lambda: self.should_exit
             return made
 
         if not sockets:
@@ -70,6 +71,7 @@ class Worker(UvicornWorker):
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
         self._install_sigquit_handler()
         try:
             server = ApiServer(self.config)
