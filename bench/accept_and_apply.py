@@ -29,6 +29,7 @@ from migrations import schema
 from models.pipeline import drain, inbox, ledger
 from models.pipeline.inbox import Arrival
 from models.pipeline.ledger import Window, Worth
+from models.pipeline.vouching import VOUCH_BYTES
 from models.storage.database import open_connection
 
 GROUP_ROWS = 100
@@ -61,6 +62,7 @@ def arrivals(user_ids: list[str], rows: int) -> list[Arrival]:
             address="192.0.2.7",
             request_id="bench",
             shard=0,
+            vouch=bytes(VOUCH_BYTES),
             cooldown_seconds=0,
         )
         for at in range(rows)

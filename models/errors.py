@@ -203,3 +203,7 @@ class SettingsInvalid(Exception):
 
 class CatalogueInvalid(Exception):
     """The catalogue file cannot be used; the message names file, line and fault."""
+
+
+class RulesInvalid(Exception):
+    """The rules file cannot be used; the message names file, rule and fault."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -24,12 +25,18 @@ _QUIET: Final = {
 
 #: Of the fields' names, as ecs-logging writes them.
 ECS_VERSION: Final = "1.6.0"
+#: Two JSON objects in base64url: a token, as in the path of an address.
+_TOKEN: Final = re.compile(r"eyJ[\w-]{4,}\.eyJ[\w.-]+")
+#: Characters that JSON may hold as they are, and that a terminal or a reader of lines obeys: controls, ends of lines,
+#: and what turns the direction of text or is not seen (Unicode categories Cc, Zl, Zp and Cf).
+_OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 #: Keys that the formatter or another processor gives a place of their own.
 _PLACED: Final = ("event", "exception", "exc_info")
 
 
 class UnfailingFile:
-    """Takes lines for a file; those it cannot write are lost.
+    """Takes lines of JSON for a file; those it cannot write are lost. What clients put where it does not belong is not
+    written as it came: tokens, and characters that would be obeyed.
 
     Standard error breaks when the supervisor at its other end dies, or its disk is full. A request whose update is
     committed must not turn into an error because of that, and there is nobody left to tell.
@@ -40,6 +47,10 @@ class UnfailingFile:
 
     def write(self, text: str) -> None:
         """Write, or not."""
+        if "eyJ" in text:
+            text = _TOKEN.sub("[token]", text)
+        if not text.isascii() or "\x7f" in text:
+            text = _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
         with suppress(OSError, ValueError):
             self._file.write(text)
 
@@ -73,7 +84,7 @@ def configure_logging(service: str, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, UnfailingFile(sys.stderr))),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(cast(TextIO, UnfailingFile(sys.stderr)))
     handler.setFormatter(ecs_logging.StdlibFormatter(extra={"service.name": service}))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -13,6 +13,8 @@ REPAIR: Final = "scoreboard.repair"
 SAMPLE: Final = "scoreboard.sample"
 FORGET: Final = "scoreboard.forget"
 HEARTBEAT: Final = "scoreboard.heartbeat"
+SEAL: Final = "scoreboard.seal"
+TELL: Final = "scoreboard.tell"
 
 #: In Redis while a worker takes tasks from the apply queue.
 WORKER_SEEN_KEY: Final = "sb:worker:seen"
@@ -26,6 +28,8 @@ TASK_QUEUES: Final = {
     SAMPLE: MAINTENANCE_QUEUE,
     FORGET: MAINTENANCE_QUEUE,
     HEARTBEAT: APPLY_QUEUE,
+    SEAL: MAINTENANCE_QUEUE,
+    TELL: MAINTENANCE_QUEUE,
 }
 #: Every queue, in one order: all who declare them do it alike.
 QUEUES: Final = (APPLY_QUEUE, MAINTENANCE_QUEUE)

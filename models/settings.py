@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from models.errors import SettingsInvalid
+from models.subjects import Network, network_of
 
+#: Different bytes in a key: of 32 random ones fewer than this are as likely as one in 10^17.
+DISTINCT_BYTES_LEAST: Final = 16
 SECRET_BYTES_LEAST: Final = 32  # RFC 7518 §3.2: an HS256 key is at least as long as the hash
+#: Standard Webhooks, "Signature scheme".
+WEBHOOK_BYTES_LEAST: Final = 24
+WEBHOOK_BYTES_MOST: Final = 64
 DEFAULT_CATALOGUE: Final = Path(__file__).parent / "boards" / "catalogue.toml"
+DEFAULT_RULES: Final = Path(__file__).parent / "guard" / "rules.toml"
+#: What production refuses to start with unless ALLOW_UNSAFE names it, and why.
+UNSAFE: Final = {
+    "open-registration": "REGISTRATION is open: anybody may make as many players as they like",
+    "debug-logs": "LOG_LEVEL is debug: logs grow with every message of every socket",
+    "simple-secrets": "a key looks as if somebody had typed it: make one with `openssl rand -hex 32`",
+}
 _LIMIT = re.compile(r"^\s*\d+\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?\s*(;.*)?$", re.IGNORECASE)
 
 
@@ -23,6 +39,7 @@ class Key:
 
     kid: str
     secret: bytes = field(repr=False)
+    until: float | None = None  # Unix seconds after which nothing made with it holds any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +55,14 @@ class Settings:
     pin_cores: bool
     flower_port: int
     data_dir: Path
+    secrets_file: Path | None
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     broker_url: str = field(repr=False)
     limit_user: str
     limit_address: str
     limit_registration: str
+    limit_routes: Mapping[str, str]
     registration_open: bool
     allowed_origins: tuple[str, ...]
     log_level: str
@@ -51,9 +70,16 @@ class Settings:
     sockets_url: str
     shards: int
     trusted_proxies: int
+    inner_networks: tuple[Network, ...]
     catalogue_file: Path
     token_keys: tuple[Key, ...]
     encryption_keys: tuple[Key, ...]
+    audit_keys: tuple[Key, ...]
+    rules_file: Path
+    webhook_url: str | None = field(repr=False)
+    webhook_secret: bytes | None = field(repr=False)
+    alertmanager_url: str | None = field(repr=False)
+    address_days: int
     metrics_dir: str | None
     jwks_file: str | None
     jwks_url: str | None
@@ -111,12 +137,14 @@ class _Reader:
             sockets_processes=self._integer("SOCKETS_PROCESSES", 1, 1, 64),
             flower_port=self._integer("FLOWER_PORT", port + 2, 1, 65535),
             data_dir=self.data_dir,
+            secrets_file=Path(get("SECRETS_FILE", "")) if get("SECRETS_FILE") else None,
             database_url=self._url("DATABASE_URL", ("postgresql+psycopg", "postgresql", "postgres")),
             redis_url=self._url("REDIS_URL", ("redis", "rediss", "unix")),
             broker_url=self._url("BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel")),
             limit_user=self._limit("LIMIT_USER", "100/second"),
             limit_address=self._limit("LIMIT_ADDRESS", "500/second"),
             limit_registration=self._limit("LIMIT_REGISTRATION", "60/minute"),
+            limit_routes=self._limits_of_routes(),
             registration_open=self._one_of("REGISTRATION", "open" if development else "closed", ("open", "closed"))
             == "open",
             allowed_origins=self._origins(api_url),
@@ -125,9 +153,16 @@ class _Reader:
             sockets_url=get("SOCKETS_URL", f"ws://{_reachable(host)}:{sockets_port}").rstrip("/"),
             shards=self._integer("SHARDS", 1, 1, 1024),
             trusted_proxies=self._integer("TRUSTED_PROXIES", 0, 0, 10),
+            inner_networks=self._networks("INNER_NETWORKS"),
             catalogue_file=Path(get("CATALOGUE_FILE", str(DEFAULT_CATALOGUE))),
             token_keys=self._keys("TOKEN_KEYS", exact=None),
-            encryption_keys=self._keys("ENCRYPTION_KEYS", exact=32),
+            encryption_keys=(encryption_keys := self._keys("ENCRYPTION_KEYS", exact=32)),
+            audit_keys=self._keys("AUDIT_KEYS", exact=32) if "AUDIT_KEYS" in self.values else _derived(encryption_keys),
+            rules_file=Path(get("RULES_FILE", str(DEFAULT_RULES))),
+            webhook_url=self._web_url("WEBHOOK_URL"),
+            webhook_secret=self._webhook_secret(),
+            alertmanager_url=self._web_url("ALERTMANAGER_URL"),
+            address_days=self._integer("ADDRESS_DAYS", 90, 1, 36_500),
             metrics_dir=get("PROMETHEUS_MULTIPROC_DIR"),
             jwks_file=get("JWKS_FILE"),
             jwks_url=get("JWKS_URL"),
@@ -135,9 +170,27 @@ class _Reader:
             inbox_depth_limit=self._integer("INBOX_DEPTH_LIMIT", 200_000, 1, 1_000_000_000),
             inbox_age_limit_seconds=float(self._integer("INBOX_AGE_LIMIT_SECONDS", 900, 1, 1_000_000)),
         )
+        self._refuse_unsafe(settings)
         if self.faults:
             raise SettingsInvalid(self.faults)
         return settings
+
+    def _refuse_unsafe(self, settings: Settings) -> None:
+        """In production, what is only fit for a developer's machine is a fault unless it is meant."""
+        allowed = {name.strip() for name in self.values.get("ALLOW_UNSAFE", "").split(",") if name.strip()}
+        for name in sorted(allowed - set(UNSAFE)):
+            self.faults.append(f"ALLOW_UNSAFE names {name!r}; it knows {', '.join(UNSAFE)}")
+        if settings.development:
+            return
+        keys = (*settings.token_keys, *settings.encryption_keys, *settings.audit_keys)
+        found = {
+            "open-registration": settings.registration_open,
+            "debug-logs": settings.log_level == "debug",
+            "simple-secrets": any(len(set(key.secret)) < DISTINCT_BYTES_LEAST for key in keys),
+        }
+        for name, is_so in found.items():
+            if is_so and name not in allowed:
+                self.faults.append(f"{UNSAFE[name]} (ALLOW_UNSAFE={name} if that is meant)")
 
     def _file(self, path: Path, *, needed: bool = False) -> dict[str, str]:
         try:
@@ -180,6 +233,16 @@ class _Reader:
             self.faults.append(f"{name} must look like 50/second or 600 per minute, not {value!r}")
         return value
 
+    def _limits_of_routes(self) -> dict[str, str]:
+        """`LIMIT_ROUTES`: `/api/v1/auth/token=100/minute, …`, each for an address."""
+        limits = {}
+        for part in filter(None, (part.strip() for part in self.values.get("LIMIT_ROUTES", "").split(","))):
+            route, _, limit = part.partition("=")
+            if not route.startswith("/api/") or not _LIMIT.match(limit):
+                self.faults.append(f"LIMIT_ROUTES must look like /api/v1/auth/token=100/minute, not {part!r}")
+            limits[route.strip()] = limit
+        return limits
+
     def _url(self, name: str, schemes: tuple[str, ...]) -> str:
         value = self.values.get(name)
         if value is None:
@@ -200,24 +263,64 @@ class _Reader:
         keys = []
         for part in value.split(","):
             kid, _, digits = part.strip().partition(":")
+            digits, _, instant = digits.partition("@")
             try:
                 secret = bytes.fromhex(digits)
+                until = datetime.fromisoformat(instant).timestamp() if instant else None
             except ValueError:
-                secret = b""
+                secret, until = b"", None
             if not kid or len(secret) < SECRET_BYTES_LEAST or (exact is not None and len(secret) != exact):
                 size = f"{exact}" if exact else f"at least {SECRET_BYTES_LEAST}"
                 self.faults.append(f"{name}: key {kid or '(unnamed)'!r} must be kid:hex of {size} bytes")
                 continue
-            keys.append(Key(kid, secret))
+            keys.append(Key(kid, secret, until))
         if len({key.kid for key in keys}) != len(keys):
             self.faults.append(f"{name} names the same kid twice")
         return tuple(keys)
+
+    def _networks(self, name: str) -> tuple[Network, ...]:
+        networks = []
+        for part in filter(None, (part.strip() for part in self.values.get(name, "").split(","))):
+            try:
+                networks.append(network_of(part))
+            except ValueError:
+                self.faults.append(f"{name} must look like 10.0.0.0/8,127.0.0.1, not {part!r}")
+        return tuple(networks)
+
+    def _web_url(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is not None and not value.startswith(("http://", "https://")):
+            self.faults.append(f"{name} must begin with https:// or http://")
+        return value
+
+    def _webhook_secret(self) -> bytes | None:
+        """As Standard Webhooks spells it: `whsec_` and base64 of 24 to 64 bytes."""
+        value = self.values.get("WEBHOOK_SECRET")
+        if value is None:
+            if "WEBHOOK_URL" in self.values:
+                self.faults.append("WEBHOOK_SECRET is not set: give whsec_ and 32 random bytes in base64")
+            return None
+        try:
+            secret = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            secret = b""
+        if not value.startswith("whsec_") or not WEBHOOK_BYTES_LEAST <= len(secret) <= WEBHOOK_BYTES_MOST:
+            self.faults.append("WEBHOOK_SECRET must be whsec_ and 24 to 64 random bytes in base64")
+        return secret
 
     def _origins(self, api_url: str) -> tuple[str, ...]:
         value = self.values.get("ALLOWED_ORIGINS")
         if value is not None:
             return tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
         return (api_url, api_url.replace("//127.0.0.1", "//localhost"))
+
+
+def _derived(encryption_keys: tuple[Key, ...]) -> tuple[Key, ...]:
+    """Audit keys for who gives none: from each encryption key one that says nothing of it."""
+    return tuple(
+        Key(key.kid, blake2b(key.secret, digest_size=SECRET_BYTES_LEAST, person=b"audit").digest())
+        for key in encryption_keys
+    )
 
 
 def _reachable(host: str) -> str:

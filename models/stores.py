@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,14 +16,24 @@ from models.accounts.keys import KeyCipher
 from models.accounts.revocation import Revocations
 from models.accounts.sign_in import SignIn
 from models.accounts.users import Users
+from models.boards import events
 from models.boards.catalogue import Catalogue, load_catalogue
 from models.boards.ranking import RankingStore
 from models.boards.rebuild import Ranking
 from models.boards.registry import BoardRegistry
 from models.errors import ScoreboardError
+from models.guard.audit import AuditKeys, Sealer
+from models.guard.audit_check import AuditCheck
+from models.guard.audit_export import AuditExport
+from models.guard.desk import Desk
+from models.guard.rules import Rules, load_rules
+from models.guard.suspicion import Suspicion
+from models.guard.watch import Watch
 from models.pipeline.accept import Acceptor
 from models.pipeline.drain import Drain, DrainObserver
 from models.pipeline.pressure import Pressure
+from models.pipeline.sweep import tell_of
+from models.pipeline.vouching import key_of
 from models.settings import Settings
 from models.storage.database import open_engine
 from models.storage.redis import open_redis
@@ -45,6 +56,12 @@ class Stores:
     sign_in: SignIn
     pressure: Pressure
     acceptor: Acceptor
+    rules: Rules
+    watch: Watch
+    desk: Desk
+    sealer: Sealer
+    audit_check: AuditCheck
+    audit_export: AuditExport
 
     def drain(self, observer: DrainObserver | None = None) -> Drain:
         """A drain with a connection of its own, for a worker process."""
@@ -62,6 +79,7 @@ class Stores:
 
     def close(self) -> None:
         """Close all of it; repeatable."""
+        self.watch.close()
         self.revocations.stop()
         self.pressure.close()
         self.acceptor.close()
@@ -81,14 +99,17 @@ def open_stores(settings: Settings) -> Stores:
     """Open the stores of a process; connections are made when first used.
 
     Raises:
-        CatalogueInvalid: the catalogue file has a fault.
+        CatalogueInvalid, RulesInvalid: the file has a fault.
     """
-    catalogue = load_catalogue(settings.catalogue_file)
+    catalogue, rules = load_catalogue(settings.catalogue_file), load_rules(settings.rules_file)
     engine = open_engine(settings.database_url)
     client = open_redis(settings.redis_url)
     registry = BoardRegistry(engine, catalogue)
     users = Users(engine, KeyCipher(settings.encryption_keys))
-    revocations = Revocations(engine)
+    revocations = Revocations(engine, users)
+    ranking = Ranking(RankingStore(client), engine, registry)
+    audit_keys = AuditKeys(settings.audit_keys)
+    vouch_keys = tuple(key_of(key.secret) for key in settings.audit_keys)
     pressure = Pressure(
         engine, depth_limit=settings.inbox_depth_limit, age_limit_seconds=settings.inbox_age_limit_seconds
     )
@@ -98,10 +119,25 @@ def open_stores(settings: Settings) -> Stores:
         redis=client,
         catalogue=catalogue,
         registry=registry,
-        ranking=Ranking(RankingStore(client), engine, registry),
+        ranking=ranking,
         users=users,
         revocations=revocations,
         sign_in=SignIn(engine, users, revocations),
         pressure=pressure,
-        acceptor=Acceptor(settings.database_url, users, catalogue, pressure, shards=settings.shards),
+        acceptor=Acceptor(
+            settings.database_url, users, catalogue, pressure, shards=settings.shards, vouch_key=vouch_keys[0]
+        ),
+        rules=rules,
+        watch=Watch(engine, rules, Suspicion(client)),
+        sealer=Sealer(engine, audit_keys, shards=settings.shards),
+        audit_check=AuditCheck(engine, audit_keys, vouch_keys),
+        audit_export=AuditExport(engine, audit_keys),
+        desk=Desk(
+            engine,
+            users,
+            revocations,
+            shards=settings.shards,
+            vouch_key=vouch_keys[0],
+            tell=lambda user_id: tell_of(engine, ranking, partial(events.publish, client), [user_id]),
+        ),
     )

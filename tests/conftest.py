@@ -18,6 +18,8 @@ pytest_plugins = [
     "tests.fixtures.archived_service",
     "tests.fixtures.live_stack",
     "tests.fixtures.own_rabbitmq",
+    "tests.fixtures.canaries",
+    "tests.fixtures.attacks",
 ]
 
 # Real stores answer when they answer; on a busy machine a deadline a example would only say that it is busy.

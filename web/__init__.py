@@ -7,7 +7,7 @@ import sys
 from flask import Flask
 from flask.cli import NoAppException
 
-from models.errors import CatalogueInvalid, SettingsInvalid
+from models.errors import CatalogueInvalid, RulesInvalid, SettingsInvalid
 from web.api import app as api
 from web.commands import install_commands
 
@@ -18,11 +18,11 @@ def create_app() -> Flask:
     `--help` tells of the commands without a stack too.
 
     Raises:
-        NoAppException: the settings or the catalogue have a fault; the command line prints it as a sentence.
+        NoAppException: the settings, the catalogue or the rules have a fault; the command line prints it as a sentence.
     """
     try:
         app = api.create_app(serving=False)
-    except (SettingsInvalid, CatalogueInvalid) as error:
+    except (SettingsInvalid, CatalogueInvalid, RulesInvalid) as error:
         if "--help" not in sys.argv:
             raise NoAppException(str(error)) from error
         app = Flask("web")

@@ -29,7 +29,10 @@ def limited(view: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        services().limits.address(address())
+        here = services()
+        here.stores.revocations.refuse_if_address_is_blocked(address())
+        here.limits.address(address())
+        here.limits.route(str(request.url_rule), address())
         return view(*args, **kwargs)
 
     return _declared(checked, "public")
@@ -96,9 +99,11 @@ def _with_token(view: Callable[P, R], who: str, *, kind: str, scope: str | None)
     @wraps(view)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         here = services()
+        here.stores.revocations.refuse_if_address_is_blocked(address())
         writes = request.method not in ("GET", "HEAD")
         if writes:
             here.limits.address(address())
+        here.limits.route(str(request.url_rule), address())
         g.claims = found = here.identity.verify(bearer())
         _admit(found, kind=kind, scope=scope)
         if found.user_id is not None:

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,12 +25,15 @@ from flask_jwt_extended import JWTManager, create_access_token, create_refresh_t
 from flask_jwt_extended.exceptions import JWTExtendedException
 
 from models.accounts.revocation import Revocations
+from models.accounts.tickets import TICKET_SECONDS
 from models.accounts.tokens import ACCESS_SECONDS, REFRESH_SECONDS, SCOPES, SERVICE_SECONDS, Claims, Kind
-from models.errors import NotReady, ScoreboardError, TokenExpired, TokenInvalid
-from models.settings import Settings
+from models.errors import ScoreboardError, TokenExpired, TokenInvalid
+from models.settings import Key, Settings
+from web.jwks import ProviderKeys, from_file, from_url
 
 PLAYER_AUDIENCE: Final = "scoreboard"
 SERVICE_AUDIENCE: Final = "scoreboard-services"
+SOCKETS_AUDIENCE: Final = "scoreboard-sockets"
 #: How long after its expiry a token still holds, for clocks that are a little apart.
 LEEWAY_SECONDS: Final = 10
 #: How far in the future a token may have been made: as far as the clocks of servers and players may be apart
@@ -47,6 +51,13 @@ _LIFETIME_MOST: Final[dict[str, int]] = {
     "access": ACCESS_SECONDS,
     "refresh": REFRESH_SECONDS,
     "service": 10 * SERVICE_SECONDS,
+    "ticket": TICKET_SECONDS,
+}
+_AUDIENCES: Final[dict[str, str]] = {
+    "access": PLAYER_AUDIENCE,
+    "refresh": PLAYER_AUDIENCE,
+    "service": SERVICE_AUDIENCE,
+    "ticket": SOCKETS_AUDIENCE,
 }
 _PROVIDER_LIFETIME_MOST: Final = 24 * 3600
 _SPELLING: Final = re.compile(r"\A[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
@@ -69,7 +80,7 @@ class Identity:
     def __init__(self, app: Flask, settings: Settings, revocations: Revocations) -> None:
         self._app = app
         self._revocations = revocations
-        self._own_keys = {key.kid: key.secret for key in settings.token_keys}
+        self._own_keys = {key.kid: key for key in settings.token_keys}
         self._signing_kid = settings.token_keys[0].kid
         self._provider = _provider(settings)
         self._remembered: OrderedDict[str, Claims] = OrderedDict()
@@ -81,7 +92,7 @@ class Identity:
             JWT_ENCODE_ISSUER=settings.token_issuer,
             JWT_DECODE_ISSUER=settings.token_issuer,
             JWT_ENCODE_AUDIENCE=PLAYER_AUDIENCE,
-            JWT_DECODE_AUDIENCE=[PLAYER_AUDIENCE, SERVICE_AUDIENCE],
+            JWT_DECODE_AUDIENCE=[PLAYER_AUDIENCE, SERVICE_AUDIENCE, SOCKETS_AUDIENCE],
             JWT_DECODE_LEEWAY=CLOCKS_APART_SECONDS,  # of expiry too, which is therefore looked at again below
             JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=ACCESS_SECONDS),
             JWT_REFRESH_TOKEN_EXPIRES=timedelta(seconds=REFRESH_SECONDS),
@@ -114,6 +125,37 @@ class Identity:
                 expires_delta=timedelta(seconds=lifetime_seconds),
             )
         return token, jti
+
+    def issue_ticket(self, claims: Claims) -> str:
+        """A ticket for one socket of whom this access token stands for; the socket lives as long as that."""
+        with self._app.app_context():
+            ticket: str = create_access_token(
+                claims.subject,
+                additional_claims={
+                    "type": "ticket",
+                    "aud": SOCKETS_AUDIENCE,
+                    "jti": str(uuid4()),
+                    "family": claims.family,
+                    "session": [claims.jti, claims.expires_at],
+                },
+                additional_headers={"kid": self._signing_kid},
+                expires_delta=timedelta(seconds=TICKET_SECONDS),
+            )
+        return ticket
+
+    def read_ticket(self, ticket: str) -> tuple[str, Claims]:
+        """A ticket's own jti, and whom it stands for; whether it was used is for the caller to see to.
+
+        Raises:
+            TokenInvalid, TokenExpired, TokenRevoked, NotReady.
+        """
+        found = self._verify_anew(ticket)
+        if found.kind != "ticket":
+            raise TokenInvalid("A socket takes an access token, or a ticket.")
+        jti, expires_at = _document(ticket.split(".")[1])["session"]
+        claims = Claims(found.subject, jti, found.family, "access", frozenset(), expires_at)
+        self._revocations.refuse_if_revoked(claims)
+        return found.jti, claims
 
     def verify(self, token: str) -> Claims:
         """Who a token stands for.
@@ -158,11 +200,10 @@ class Identity:
             header, payload = (_document(part) for part in token.split(".")[:2])
         except jwt.ExpiredSignatureError:
             raise TokenExpired from None
-        except jwt.PyJWKClientConnectionError as error:
-            raise NotReady("The identity provider's keys cannot be reached now.", retry_after_seconds=2) from error
         except (jwt.PyJWTError, JWTExtendedException, ValueError, TypeError, RecursionError):
             raise TokenInvalid from None
-        return self._claims(payload, own=header["alg"] == OWN_ALGORITHM)
+        key = self._own_keys.get(header["kid"]) if header["alg"] == OWN_ALGORITHM else None
+        return self._claims(payload, key)
 
     def _key_for(self, header: dict[str, Any], _payload: dict[str, Any]) -> Any:
         """The key by `kid`, from a list we hold; a key is only used with the algorithms made for it."""
@@ -170,35 +211,58 @@ class Identity:
         if not isinstance(kid, str):
             raise jwt.InvalidKeyError("no kid")
         if algorithm == OWN_ALGORITHM and kid in self._own_keys:
-            return self._own_keys[kid]
+            key = self._own_keys[kid]
+            if key.until is not None and key.until <= time.time():
+                raise jwt.InvalidKeyError("the key's time is over")
+            return key.secret
         if self._provider is not None and algorithm in PROVIDER_ALGORITHMS:
             return self._provider(kid)
         raise jwt.InvalidKeyError("unknown kid")
 
-    def _claims(self, payload: dict[str, Any], *, own: bool) -> Claims:
+    def _claims(self, payload: dict[str, Any], key: Key | None) -> Claims:
         """Check what decoding leaves open: every claim there, of its type, in its bounds, of its audience."""
+        own = key is not None
         required = _REQUIRED if own else _PROVIDER_REQUIRED
         if any(payload.get(name) is None for name in required):
             raise TokenInvalid
+        if own:
+            _refuse_what_we_never_make(payload)
         kind: Kind = payload.get("type", "access")
-        expires_at, issued_at, scope = payload["exp"], payload["iat"], payload.get("scope", "")
         if kind not in _LIFETIME_MOST or not (own or kind == "access"):
             raise TokenInvalid
-        if payload["aud"] != (SERVICE_AUDIENCE if kind == "service" else PLAYER_AUDIENCE):
+        if payload["aud"] != _AUDIENCES[kind]:
             raise TokenInvalid
-        if not all(isinstance(n, int) and not isinstance(n, bool) for n in (expires_at, issued_at)):
-            raise TokenInvalid
-        if expires_at + LEEWAY_SECONDS <= time.time():
-            raise TokenExpired
-        if expires_at - issued_at > (_LIFETIME_MOST[kind] if own else _PROVIDER_LIFETIME_MOST):
-            raise TokenInvalid
+        expires_at = _expiry_of(payload, _LIFETIME_MOST[kind] if own else _PROVIDER_LIFETIME_MOST)
+        scope = payload.get("scope", "")
         jti, family, subject = payload["jti"], payload.get("family", payload["jti"]), payload["sub"]
         if not (_is_uuid(jti) and _is_uuid(family)) or not isinstance(subject, str) or not isinstance(scope, str):
             raise TokenInvalid
         if kind != "service" and not _is_uuid(subject):
             raise TokenInvalid
         scopes = frozenset(scope.split()) & frozenset(SCOPES) if kind == "service" else frozenset()
+        if key is not None and key.until is not None:
+            expires_at = min(expires_at, int(key.until))  # a token that is remembered goes with its key
         return Claims(subject, jti, family, kind, scopes, expires_at)
+
+
+def _expiry_of(payload: dict[str, Any], lifetime_most: int) -> int:
+    """When a token ends (Unix seconds)."""
+    expires_at, issued_at = payload["exp"], payload["iat"]
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in (expires_at, issued_at)):
+        raise TokenInvalid
+    if expires_at + LEEWAY_SECONDS <= time.time():
+        raise TokenExpired
+    if expires_at - issued_at > lifetime_most:
+        raise TokenInvalid
+    return int(expires_at)
+
+
+def _refuse_what_we_never_make(payload: dict[str, Any]) -> None:
+    """Ours are flat, but for what a ticket says of its token, and hold from the moment they are made."""
+    if any(isinstance(value, dict | list) for name, value in payload.items() if name != "session"):
+        raise TokenInvalid
+    if isinstance(payload["nbf"], bool) or payload["nbf"] != payload["iat"]:
+        raise TokenInvalid
 
 
 def _is_uuid(value: object) -> bool:
@@ -225,19 +289,10 @@ def _spelled_one_way(token: str) -> bool:
     return True
 
 
-def _provider(settings: Settings) -> Any:
-    """A look-up by kid into an identity provider's JWKS (RFC 7517), or None without one."""
+def _provider(settings: Settings) -> Callable[[str], Any] | None:
+    """A look-up by kid into an identity provider's JWKS, or None without one."""
     if settings.jwks_url:
-        client = jwt.PyJWKClient(settings.jwks_url, cache_keys=True, lifespan=300, timeout=2)
-        return lambda kid: client.get_signing_key(kid).key
+        return ProviderKeys(from_url(settings.jwks_url)).key
     if settings.jwks_file:
-        keys = {key.key_id: key.key for key in jwt.PyJWKSet.from_json(Path(settings.jwks_file).read_text("utf-8")).keys}
-
-        def look_up(kid: str) -> Any:
-            try:
-                return keys[kid]
-            except KeyError:
-                raise jwt.InvalidKeyError("unknown kid") from None
-
-        return look_up
+        return ProviderKeys(from_file(Path(settings.jwks_file))).key
     return None

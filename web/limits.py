@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import lru_cache
 from typing import Final, cast
 
 import redis
@@ -20,13 +21,17 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from redis import RedisError
 
+from models.accounts.restrictions import Restrictions
 from models.errors import RateLimited
 from models.settings import Settings
+from models.subjects import SubjectKind, site_of, subject_of
 from web.credit import Credit, Limit
 
 #: A limit is not worth waiting for: past this the process counts by itself.
 STORAGE_TIMEOUT_SECONDS: Final = 0.3
 REDIS_PAUSE_SECONDS: Final = 2.0
+
+UPDATE_RULE: Final = "/api/v1/scores/update"
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +39,8 @@ log = structlog.get_logger(__name__)
 class Limits:
     """Spends one of a caller's allowance, or refuses."""
 
-    def __init__(self, app: Flask, settings: Settings, client: redis.Redis) -> None:
+    def __init__(self, app: Flask, settings: Settings, client: redis.Redis, restrictions: Restrictions) -> None:
+        self._restrictions = restrictions
         timeouts = {"socket_timeout": STORAGE_TIMEOUT_SECONDS}
         if not settings.redis_url.startswith("unix"):
             timeouts["socket_connect_timeout"] = STORAGE_TIMEOUT_SECONDS
@@ -55,18 +61,26 @@ class Limits:
         self._address = _limits(settings.limit_address, "address")
         self._user = _limits(settings.limit_user, "user")
         self._registration = _limits(settings.limit_registration, "registration")
+        self._routes = {route: _limits(limit, f"route:{route}") for route, limit in settings.limit_routes.items()}
 
     def address(self, address: str) -> None:
         """Count a write against the caller's address. Raises RateLimited."""
-        self._spend(self._address, address)
+        self._hold_back("address", subject_of(address))
+        self._spend(self._address, site_of(address))
 
     def user(self, user_id: str) -> None:
         """Count a write against the player. Raises RateLimited."""
+        self._hold_back("user", user_id)
         self._spend(self._user, user_id)
+
+    def route(self, rule: str, address: str) -> None:
+        """Count a call of a route that has a limit of its own against the caller's address. Raises RateLimited."""
+        if limits := self._routes.get(rule):
+            self._spend(limits, site_of(address))
 
     def registration(self, address: str) -> None:
         """Count a registration against the caller's address. Raises RateLimited."""
-        self._spend(self._registration, address)
+        self._spend(self._registration, site_of(address))
 
     def start(self) -> None:
         """Begin to give credit."""
@@ -78,13 +92,26 @@ class Limits:
 
     def write_on_credit(self, address: str, user_id: str) -> bool:
         """Count a player's write against both without asking Redis; False, and nothing counted, without credit."""
+        throttle_of, site = self._restrictions.throttle_of, site_of(address)
+        if UPDATE_RULE in self._routes:
+            return False
+        if throttle_of("user", user_id) is not None or throttle_of("address", site) is not None:
+            return False
         return self._credit.spend(
-            [*((limit, address) for limit in self._address), *((limit, user_id) for limit in self._user)]
+            [*((limit, site) for limit in self._address), *((limit, user_id) for limit in self._user)]
         )
 
     def user_on_credit(self, user_id: str) -> bool:
         """The same against the player alone."""
+        if self._restrictions.throttle_of("user", user_id) is not None:
+            return False
         return self._credit.spend([(limit, user_id) for limit in self._user])
+
+    def _hold_back(self, kind: SubjectKind, subject: str | None) -> None:
+        """Count against the limit of who is throttled."""
+        throttle = self._restrictions.throttle_of(kind, subject)
+        if throttle is not None and subject is not None:
+            self._spend(_throttle(throttle, kind), subject)
 
     def _spend(self, limits: tuple[Limit, ...], caller: str) -> None:
         if self._credit.spend([(limit, caller) for limit in limits]):
@@ -115,6 +142,11 @@ class Limits:
 def _storage_uri(redis_url: str) -> str:
     """The `limits` package's spelling of a Redis URL."""
     return "redis+" + redis_url if redis_url.startswith("unix://") else redis_url
+
+
+@lru_cache(maxsize=256)
+def _throttle(text: str, kind: SubjectKind) -> tuple[Limit, ...]:
+    return _limits(text, f"throttle-{kind}")
 
 
 def _limits(text: str, kind: str) -> tuple[Limit, ...]:

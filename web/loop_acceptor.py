@@ -27,6 +27,7 @@ class LoopAcceptor:
         self._users = services.stores.users
         self._limits = services.limits
         self._wakeup = services.wakeup
+        self._watch = services.stores.watch
         self._way = way
         self._writer = InboxWriter(open_connection)
         self._writer.on_group = self._acceptor.writer.on_group
@@ -69,6 +70,9 @@ class LoopAcceptor:
                 count_receipt(verdict, self._way)
                 if not verdict.replayed:
                     self._wakeup.wake(verdict.shard)
+                    self._watch.accepted(update.action, user_id, update.value)
+            else:
+                self._watch.note(verdict.code, address=address, user_id=user_id, request_id=request_id)
             done(verdict)
 
         try:

@@ -13,6 +13,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.guard.watch import WatchObserver
 from models.observers import observe_all
 from models.pipeline import history_months, inbox
 from models.pipeline.inbox_writer import Receipt
@@ -23,6 +24,11 @@ SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0
 ACCEPTED = Counter("scoreboard_updates_accepted_total", "Updates committed to the inbox.", ["way"])
 REPLAYED = Counter("scoreboard_updates_replayed_total", "Repeats answered with the first answer.", ["way"])
 REFUSED = Counter("scoreboard_refused_total", "Requests refused, by the code of the answer.", ["code"])
+SECURITY_EVENTS = Counter("scoreboard_security_events_total", "Events that a rule counts.", ["event"])
+INCIDENTS = Counter("scoreboard_incidents_total", "Incidents opened, by rule and its answer.", ["rule", "answer"])
+UNNOTED = Counter(
+    "scoreboard_security_events_unnoted_total", "Events beyond what is kept, of too many subjects at once."
+)
 _ACCEPTED_BY: Final = {way: ACCEPTED.labels(way) for way in ("single", "batch", "socket")}
 _REPLAYED_BY: Final = {way: REPLAYED.labels(way) for way in ("single", "batch", "socket")}
 GROUP_ROWS = Histogram(
@@ -55,6 +61,11 @@ def observe_stores(stores: Stores) -> None:
     def read(hit: bool) -> None:
         RANKING_READS.labels("hit" if hit else "miss").inc()
 
+    stores.watch.observer = WatchObserver(
+        event=lambda event, times: SECURITY_EVENTS.labels(event).inc(times),
+        incident=lambda rule, answer: INCIDENTS.labels(rule, answer).inc(),
+        unnoted=UNNOTED.inc,
+    )
     stores.acceptor.writer.on_group = group
     stores.ranking.on_read = read
     stores.ranking.on_rebuilt = rebuilt

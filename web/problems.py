@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from redis import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models import errors
 from models.errors import RateLimited, ScoreboardError
+from models.guard.watch import Watch
 from models.storage.database import AWAY
 from web.wsgi import Answer
 
@@ -56,12 +57,22 @@ _CODE_OF_STATUS: Final = {
     429: "rate_limited",
 }
 _RETRY_AFTER_SECONDS: Final = 1
+#: Who is told of every refusal, among an app's extensions.
+_WATCH: Final = "scoreboard.watch"
 
 
 def problem(code: str, detail: str, *, error: ScoreboardError | None = None) -> Response:
     """Flask's answer for a cause; `error` adds field errors, Retry-After and limits."""
     told = problem_answer(code, detail, g.get("request_id", ""), error=error)
     g.problem_code = code
+    claims = g.get("claims")  # of who proved to be somebody before it was refused
+    watch: Watch = current_app.extensions[_WATCH]
+    watch.note(
+        code,
+        address=request.remote_addr,
+        user_id=claims.user_id if claims is not None else None,
+        request_id=g.get("request_id", ""),
+    )
     return Response(told.body, told.status, told.headers)
 
 
@@ -97,8 +108,9 @@ def _document(code: str, status: int, detail: str, request_id: str, error: Score
     return msgspec.json.encode(body)
 
 
-def install_problems(app: Flask) -> None:
-    """Answer every error of the app as a problem."""
+def install_problems(app: Flask, watch: Watch) -> None:
+    """Answer every error of the app as a problem; `watch` is told of each."""
+    app.extensions[_WATCH] = watch
 
     @app.errorhandler(ScoreboardError)
     def _known(error: ScoreboardError) -> Response:

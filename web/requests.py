@@ -17,6 +17,8 @@ from web.request_log import RequestLog, Served
 
 #: Addresses whose header need not be parsed again.
 ADDRESSES_MOST: Final = 10_000
+#: RFC 6797; a year, as browsers' lists ask for at least.
+HSTS: Final = "max-age=31536000; includeSubDomains"
 _SANE: Final = re.compile(r"\A[A-Za-z0-9._:\-]{1,128}\Z")
 
 
@@ -52,6 +54,8 @@ def install_requests(app: Flask, request_log: RequestLog) -> None:
     def _end(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        if request.is_secure:
+            response.headers["Strict-Transport-Security"] = HSTS
         nanoseconds = time.monotonic_ns() - g.started
         request_log.note(
             Served(

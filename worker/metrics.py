@@ -17,6 +17,7 @@ LATENCY_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1
 
 APPLIED = Counter("scoreboard_updates_applied_total", "History rows written by the worker.")
 REJECTED = Counter("scoreboard_updates_rejected_total", "Accepted updates parked in dead_letters.")
+HELD = Counter("scoreboard_updates_held_total", "Accepted updates that quarantine holds back.")
 BATCH_ROWS = Histogram(
     "scoreboard_apply_batch_rows", "Inbox rows a transaction settled.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
@@ -36,12 +37,13 @@ PLAYERS_REPAIRED = Counter(
 )
 REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ from Postgres, and rebuilt.", ["board"])
 FORGOTTEN = Counter("scoreboard_forgotten_total", "Rows that no longer mattered.", ["what"])
+SEALED = Counter("scoreboard_sealed_rows_total", "Rows of history and acts that were sealed.")
 REBUILDS = Counter("scoreboard_rebuilds_total", "Boards built from Postgres by a worker.", ["board"])
 
 
 def observer() -> DrainObserver:
     """Counts what a drain does."""
-    return DrainObserver(batch=_batch, applied=_applied, published=_published, rejected=REJECTED.inc)
+    return DrainObserver(batch=_batch, applied=_applied, published=_published, rejected=REJECTED.inc, held=HELD.inc)
 
 
 def rebuilt(board: str, _seconds: float) -> None:

@@ -18,6 +18,8 @@ HEARTBEAT_SECONDS: Final = 2.0
 SAMPLE_SECONDS: Final = 10.0
 REPAIR_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 60.0
+SEAL_SECONDS: Final = 5.0
+TELL_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,8 @@ SCHEDULE: Final = {
     "sample": _every(names.SAMPLE, SAMPLE_SECONDS),
     "repair": _every(names.REPAIR, REPAIR_SECONDS),
     "forget": _every(names.FORGET, FORGET_SECONDS),
+    "seal": _every(names.SEAL, SEAL_SECONDS),
+    "tell": _every(names.TELL, TELL_SECONDS),
 }
 
 

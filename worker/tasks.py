@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +15,8 @@ from kombu.exceptions import OperationalError
 from models import names
 from models.boards import events
 from models.errors import NotReady
+from models.guard import addresses, incidents
+from models.guard.telling import Telling
 from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
 from models.pipeline import tidy, wake
@@ -26,6 +29,10 @@ from worker.presence import Presence
 REPAIR_RUN_SECONDS: Final = 4.0
 #: A wake-up of our own that nobody took for so long is not needed any more: the sweeper has sent others.
 WAKE_UP_LAPSES_SECONDS: Final = 10
+
+#: A first seal over a long history goes on in the next runs.
+SEAL_RUN_SECONDS: Final = 4.0
+QUIET_A_RUN: Final = 100
 
 log = structlog.get_logger(__name__)
 presence = Presence()
@@ -43,13 +50,14 @@ def apply_shard(shard: int) -> dict[str, Any]:
             drained = process.drain.drain(shard, rest=rest, called=attendance.called, leaves=attendance.leaves)
     else:
         drained = process.drain.drain(shard, rest=rest)
-    if drained.applied or drained.rejected:
+    if drained.applied or drained.rejected or drained.held:
         log.info(
             "shard drained",
             **{"event.action": "apply", "event.duration": int(drained.seconds * 1e9)},
             shard=shard,
             applied=drained.applied,
             rejected=drained.rejected,
+            held=drained.held,
             batches=drained.batches,
         )
     return asdict(drained)
@@ -90,10 +98,38 @@ def repair() -> dict[str, bool]:
 def forget() -> dict[str, Any]:
     """Forget what is past its time, and make the months that history will need; says how many rows and which months."""
     months = forgets.make_months(process.stores.engine)
-    gone = forgets.forget(process.stores.engine)
+    stores = process.stores
+    gone = forgets.forget(stores.engine)
+    gone["addresses"] = addresses.forget_old(
+        stores.engine, days=stores.settings.address_days, seconds=forgets.RUN_SECONDS
+    )
     for what, rows in gone.items():
         metrics.FORGOTTEN.labels(what).inc(rows)
     return {"forgotten": gone, "months": months}
+
+
+@app.task(name=names.SEAL)
+def seal() -> dict[str, Any]:
+    """Seal what was written since the last seal; says how many rows."""
+    rows = 0
+    deadline = time.monotonic() + SEAL_RUN_SECONDS
+    for made in process.stores.sealer.seal():
+        rows += made.rows
+        metrics.SEALED.inc(made.rows)
+        # To keep elsewhere: `audit verify --anchor` shows with it that the end of the chain was not taken away.
+        log.info("sealed", **{"event.action": "seal"}, seal=made.number, rows=made.rows, hash=made.hash.hex())
+        if time.monotonic() > deadline:
+            break
+    return {"rows": rows}
+
+
+@app.task(name=names.TELL)
+def tell() -> dict[str, int]:
+    """Tell others of new incidents, and end those that are over."""
+    stores = process.stores
+    with stores.engine.begin() as connection:
+        ended = incidents.close_quiet(connection, QUIET_A_RUN)
+    return {"told": Telling(stores.engine, stores.settings).tell(), "ended": ended}
 
 
 @app.task(name=names.HEARTBEAT)

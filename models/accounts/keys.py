@@ -31,14 +31,14 @@ class KeyCipher:
     """Seals with the first encryption key, opens with any of them."""
 
     def __init__(self, encryption_keys: tuple[Key, ...]) -> None:
-        self._sealing_kid = encryption_keys[0].kid
+        self.sealing_kid = encryption_keys[0].kid
         self._ciphers = {key.kid: AESGCM(key.secret) for key in encryption_keys}
 
     def seal(self, secret_key: bytes, user_id: str) -> SealedKey:
         """Encrypt; bound to the user, so that a row copied to another user opens nothing."""
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._sealing_kid].encrypt(nonce, secret_key, user_id.encode())
-        return SealedKey(self._sealing_kid, nonce + sealed)
+        sealed = self._ciphers[self.sealing_kid].encrypt(nonce, secret_key, user_id.encode())
+        return SealedKey(self.sealing_kid, nonce + sealed)
 
     def open(self, sealed: SealedKey, user_id: str) -> bytes:
         """Decrypt.

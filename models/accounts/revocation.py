@@ -1,4 +1,4 @@
-"""Keeps each process's replica of what Postgres says is revoked or blocked (I10).
+"""Keeps each process's replica of what Postgres says is revoked or restricted (I10).
 
 A check costs a look into a set: no round trip, no Redis. A replica that could not be renewed for a second is not
 believed: the check then asks Postgres itself, and refuses the request when that fails too.
@@ -15,8 +15,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import deadlines
+from models.accounts import restrictions
+from models.accounts.restrictions import Restrictions
 from models.accounts.tokens import Claims
-from models.errors import NotReady, TokenRevoked, UserBlocked
+from models.accounts.users import Users
+from models.errors import Forbidden, NotReady, TokenRevoked, UserBlocked
 
 #: Four looks a second keep "revoked everywhere within one second" with room for two that fail.
 POLL_SECONDS: Final = 0.25
@@ -31,12 +34,15 @@ log = structlog.get_logger(__name__)
 
 
 class Revocations:
-    """The tokens, families and users that are refused."""
+    """The tokens and families that are refused, and in `restrictions` the players and addresses; keys that were changed
+    are forgotten.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, users: Users) -> None:
         self._engine = engine
+        self._users = users
+        self.restrictions = Restrictions()
         self._tokens: set[str] = set()
-        self._blocked: set[str] = set()
         self._read_at = float("-inf")
         self._reloaded_at = float("-inf")
         self._failed_at = float("-inf")
@@ -75,8 +81,17 @@ class Revocations:
             NotReady: that cannot be known now.
         """
         self._be_fresh()
-        if user_id in self._blocked:
+        if self.restrictions.blocks_user(user_id):
             raise UserBlocked
+
+    def refuse_if_address_is_blocked(self, address: str) -> None:
+        """Let an address pass that is not blocked. As fresh as the replica is: nobody is kept out for want of it.
+
+        Raises:
+            Forbidden: it is blocked.
+        """
+        if self.restrictions.blocks_address(address):
+            raise Forbidden("This address is blocked for now.")
 
     @property
     def are_fresh(self) -> bool:
@@ -90,7 +105,7 @@ class Revocations:
             time.monotonic() - self._read_at <= BELIEVED_SECONDS
             and claims.jti not in tokens
             and claims.family not in tokens
-            and claims.subject not in self._blocked
+            and not self.restrictions.blocks_user(claims.subject)
         )
 
     def renew(self) -> None:
@@ -126,11 +141,14 @@ class Revocations:
     def _read_from_postgres(self) -> None:
         started = time.monotonic()
         reload = started - self._reloaded_at > RELOAD_SECONDS
+        since = None if reload else OVERLAP_SECONDS
         with self._engine.connect() as connection:
-            tokens = _revoked(connection, since_seconds=None if reload else OVERLAP_SECONDS)
-            blocked = set(connection.execute(text("SELECT id FROM users WHERE blocked_at IS NOT NULL")).scalars())
+            tokens = _revoked(connection, since_seconds=since)
+            restricted = restrictions.read(connection, since_seconds=since)
+            changed_keys = _changed_keys(connection)
         self._tokens = tokens if reload else self._tokens | tokens
-        self._blocked = {str(user_id) for user_id in blocked}
+        self.restrictions.take(restricted, anew=reload)
+        self._users.forget_keys(changed_keys)
         self._read_at = started
         if reload:
             self._reloaded_at = started
@@ -155,3 +173,14 @@ def _revoked(connection: Connection, *, since_seconds: int | None) -> set[str]:
             {"since": since_seconds},
         )
     return {str(token) for token in rows.scalars()}
+
+
+def _changed_keys(connection: Connection) -> list[str]:
+    """Players whose signature key is another than it was. For as long as a process may have read the old one before the
+    change was committed, and kept it after it heard of it, it hears of it again.
+    """
+    rows = connection.execute(
+        text("SELECT id FROM users WHERE key_changed_at > clock_timestamp() - make_interval(secs => :since)"),
+        {"since": OVERLAP_SECONDS},
+    )
+    return [str(user_id) for user_id in rows.scalars()]

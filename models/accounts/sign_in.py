@@ -55,6 +55,21 @@ class SignIn:
                 raise NonceReused
         return user.user_id
 
+    def check_purpose(self, purpose: str, user_id: str, *, nonce: str, timestamp: int, signature: str) -> None:
+        """Let pass what a player signed for this purpose; its nonce is spent by that.
+
+        Raises:
+            TimestampOutOfWindow, SignatureInvalid, NonceReused.
+        """
+        if not signing.within_window(timestamp, int(time.time() * 1000)):
+            raise TimestampOutOfWindow
+        message = signing.purpose_message(purpose, user_id, nonce, timestamp)
+        if not signing.matches(self._users.secret_key(user_id), message, signature):
+            raise SignatureInvalid("The signature does not match the purpose and the player's key.")
+        with self._engine.begin() as connection:
+            if not _spend_nonce(connection, user_id, nonce.lower()):
+                raise NonceReused
+
     def start(self, *, family: str, user_id: str, refresh_jti: str, expires_at: int) -> None:
         """Remember the refresh token of a new family."""
         with self._engine.begin() as connection:

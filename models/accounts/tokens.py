@@ -12,7 +12,7 @@ ACCESS_SECONDS: Final = 15 * 60
 REFRESH_SECONDS: Final = 30 * 24 * 3600
 SERVICE_SECONDS: Final = 365 * 24 * 3600
 
-Kind = Literal["access", "refresh", "service"]
+Kind = Literal["access", "refresh", "service", "ticket"]
 SCOPES: Final = ("scores:write", "users:write", "boards:read", "moderation", "admin")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -37,7 +38,9 @@ class User:
     username: str
     email: str
     created_at: datetime
-    blocked_at: datetime | None
+    hidden_at: datetime | None
+    erased_at: datetime | None
+    blocked_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,70 @@ class Users:
                 self._keys.popitem(last=False)
         return key
 
+    def forget_keys(self, user_ids: Sequence[str]) -> None:
+        """Read these players' keys anew at their next use."""
+        with self._lock:
+            for user_id in user_ids:
+                self._keys.pop(user_id, None)
+
+    def change_key(self, connection: Connection, user_id: str) -> bytes:
+        """Give a player another signature key, which holds everywhere within a second (I10); the old one is gone.
+
+        Raises:
+            NotFound: no such player.
+        """
+        secret_key = os.urandom(SECRET_KEY_BYTES)
+        sealed = self._cipher.seal(secret_key, user_id)
+        result = connection.execute(
+            text(
+                "UPDATE users SET secret_key = :secret_key, secret_key_kid = :kid, key_changed_at = clock_timestamp(),"
+                " updated_at = now() WHERE id = :id AND erased_at IS NULL"
+            ),
+            {"secret_key": sealed.ciphertext, "kid": sealed.kid, "id": user_id},
+        )
+        if result.rowcount == 0:
+            raise NotFound("There is no such player.")
+        return secret_key
+
+    def nobodys_key(self, user_id: str) -> tuple[str, bytes]:
+        """A sealed key that nobody was ever told, with the name of what it is sealed under."""
+        sealed = self._cipher.seal(os.urandom(SECRET_KEY_BYTES), user_id)
+        return sealed.kid, sealed.ciphertext
+
+    def reseal(self, connection: Connection, most: int) -> int:
+        """Put up to `most` keys that are under an older encryption key under the first one; returns how many.
+
+        Raises:
+            KeyUnreadable: one of them does not open; none of them was changed.
+        """
+        rows = connection.execute(
+            text(
+                "SELECT id, secret_key, secret_key_kid FROM users WHERE secret_key_kid <> :kid ORDER BY id LIMIT :most"
+                " FOR UPDATE SKIP LOCKED"
+            ),
+            {"kid": self._cipher.sealing_kid, "most": most},
+        ).all()
+        for row in rows:
+            user_id = str(row.id)
+            key = self._cipher.open(SealedKey(row.secret_key_kid, bytes(row.secret_key)), user_id)
+            sealed = self._cipher.seal(key, user_id)
+            connection.execute(
+                text("UPDATE users SET secret_key = :secret_key, secret_key_kid = :kid WHERE id = :id"),
+                {"secret_key": sealed.ciphertext, "kid": sealed.kid, "id": user_id},
+            )
+        return len(rows)
+
+    def by_name(self, username: str) -> User:
+        """The same, who must be there.
+
+        Raises:
+            NotFound: no such player.
+        """
+        user = self.find(username)
+        if user is None:
+            raise NotFound(f"There is no player named {username!r}.")
+        return user
+
     def find(self, username: str) -> User | None:
         """A player by name, without regard to case."""
         with self._engine.connect() as connection:
@@ -155,21 +222,9 @@ class Users:
             rows = connection.execute(text(_SELECT + " ORDER BY created_at DESC LIMIT :limit"), {"limit": limit})
             return [User(str(row.id), *row[1:]) for row in rows]
 
-    def set_blocked(self, connection: Connection, username: str, *, blocked: bool, reason: str) -> None:
-        """Block a player everywhere within one second (I10), or end that.
 
-        Raises:
-            NotFound: no such player.
-        """
-        result = connection.execute(
-            text(
-                "UPDATE users SET blocked_at = CASE WHEN :blocked THEN now() END, blocked_reason = :reason,"
-                " updated_at = now() WHERE lower(username) = lower(:username)"
-            ),
-            {"blocked": blocked, "reason": reason, "username": username},
-        )
-        if result.rowcount == 0:
-            raise NotFound(f"There is no player named {username!r}.")
-
-
-_SELECT: Final = "SELECT id, username, email, created_at, blocked_at FROM users"
+_SELECT: Final = (
+    "SELECT id, username, email, created_at, hidden_at, erased_at, (SELECT imposed_at FROM restrictions r"
+    " WHERE r.subject_kind = 'user' AND r.subject = users.id::text AND r.kind = 'block' AND r.lifted_at IS NULL"
+    " AND (r.ends_at IS NULL OR r.ends_at > now())) AS blocked_since FROM users"
+)

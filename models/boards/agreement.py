@@ -40,7 +40,8 @@ def disagreement(before: Held, standing: Standing | None, after: Held, *, under_
         return Cause.AHEAD
     if after.value is None:
         return None if under_way else Cause.MISSING
-    if after.version is None or (after.version <= standing.version and after.place is None):
+    is_placed = after.place is not None or standing.hidden
+    if after.version is None or (after.version <= standing.version and not is_placed):
         return Cause.DIFFERING
     if after.version < standing.version:
         return None if under_way else Cause.BEHIND

@@ -18,6 +18,8 @@ _INT64_MOST: Final = 2**63 - 1
 _PLACE: Final = struct.Struct(">QQ")
 _VERSION: Final = struct.Struct(">Q")
 PLACE_BYTES: Final = _PLACE.size
+#: In the place of a player who is hidden: sorts behind all, and is in no ranking.
+_HIDDEN: Final = b"\xff" * PLACE_BYTES
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -28,6 +30,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     score: int
     reached_at: int  # Unix µs
     version: int  # counts this score's changes
+    hidden: bool = False  # on no board, until an operator says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,11 @@ class Held:
 
     def shows(self, standing: Standing) -> bool:
         """Whether all parts are what a refresh with this standing leaves."""
+        rest = _VERSION.pack(standing.version) + standing.username.encode()
+        if standing.hidden:
+            return (self.value, self.place) == (_HIDDEN + rest, None)
         place = place_of(standing.score, standing.reached_at)
-        value = place + _VERSION.pack(standing.version) + standing.username.encode()
+        value = place + rest
         return (self.value, self.place, self.sorts_as) == (value, place, float(-standing.score))
 
 
@@ -76,7 +82,7 @@ def refresh_arguments(standing: Standing) -> tuple[bytes, bytes, str, bytes, str
     """What refresh.lua takes for one player."""
     return (
         bytes.fromhex(standing.user_id.replace("-", "")),  # UUID(…).bytes takes four times as long
-        place_of(standing.score, standing.reached_at),
+        b"" if standing.hidden else place_of(standing.score, standing.reached_at),
         repr(float(-standing.score)),
         _VERSION.pack(standing.version),
         standing.username,

@@ -16,17 +16,20 @@ _COLUMNS: Final = (
     "s.board, s.season, s.user_id, s.score, s.version,"
     " (extract(epoch FROM coalesce(s.reached_at, s.created_at)) * 1000000)::bigint AS reached_at"
 )
-_SELECT: Final = "SELECT u.username, " + _COLUMNS + " FROM scores s JOIN users u ON u.id = s.user_id"  # noqa: S608 - constants
+_SELECT: Final = (
+    "SELECT u.username, u.hidden_at IS NOT NULL AS hidden, "  # noqa: S608 - constants
+    + _COLUMNS
+    + " FROM scores s JOIN users u ON u.id = s.user_id"
+)
 _OF_PLAYERS: Final = _SELECT + " WHERE s.user_id = ANY(CAST(:user_ids AS uuid[]))"
 _OF_BOARD: Final = _SELECT + " WHERE s.board = :board AND s.season = :season"
 #: A page has to cost what a page costs, whatever plan PostgreSQL has made or kept: it must see how few rows are wanted,
-#: and names are looked up one by one, since a join may go through all players for each page. (A board of a million took
-#: 13 minutes in place of 35 s.)
+#: and players are looked up one by one (OFFSET keeps them from being joined), since a join may go through all players
+#: for each page. (A board of a million took 13 minutes in place of 35 s.)
 _PAGE: Final[BindParameter[int]] = bindparam("most", type_=Integer, literal_execute=True)
 _OF_BOARD_AFTER: Final = text(
-    "SELECT (SELECT username FROM users u WHERE u.id = s.user_id) AS username, "  # noqa: S608 - constants
-    + _COLUMNS
-    + " FROM scores s"
+    "SELECT u.username, u.hidden_at IS NOT NULL AS hidden, " + _COLUMNS + " FROM scores s"  # noqa: S608 - constants
+    " CROSS JOIN LATERAL (SELECT username, hidden_at FROM users WHERE id = s.user_id OFFSET 0) AS u"
     " WHERE s.board = :board AND s.season = :season AND s.user_id > :after ORDER BY s.user_id LIMIT :most"
 ).bindparams(_PAGE)
 _PLAYERS_AFTER: Final = text(
@@ -57,9 +60,13 @@ def players_after(connection: Connection, board: str, season: int, after: str, m
 
 
 def count(connection: Connection, board: str, season: int) -> int:
-    """How many players have a score on a board."""
+    """How many players have a score on a board and are not hidden."""
     players: int = connection.execute(
-        text("SELECT count(*) FROM scores WHERE board = :board AND season = :season"),
+        text(
+            "SELECT count(*) - (SELECT count(*) FROM users u JOIN scores h ON h.user_id = u.id"
+            "   WHERE u.hidden_at IS NOT NULL AND h.board = :board AND h.season = :season)"
+            " FROM scores WHERE board = :board AND season = :season"
+        ),
         {"board": board, "season": season},
     ).scalar_one()
     return players
@@ -81,4 +88,4 @@ def of_board(connection: Connection, board: str, season: int, chunk: int) -> Ite
 
 
 def _standing(row: Row[Any]) -> Standing:
-    return Standing(str(row.user_id), row.username, row.score, row.reached_at, row.version)
+    return Standing(str(row.user_id), row.username, row.score, row.reached_at, row.version, row.hidden)

@@ -27,6 +27,7 @@ from models.pipeline.inbox import Arrival, shard_of
 from models.pipeline.inbox_writer import InboxWriter, Receipt, Verdict
 from models.pipeline.pressure import Pressure
 from models.pipeline.updates import SignedUpdate
+from models.pipeline.vouching import vouch
 from models.storage.database import AWAY, open_connection
 
 
@@ -43,12 +44,20 @@ class Acceptor:
     """Admits updates to the inbox; one a process, shared by its threads."""
 
     def __init__(
-        self, database_url: str, users: Users, catalogue: Catalogue, pressure: Pressure, *, shards: int
+        self,
+        database_url: str,
+        users: Users,
+        catalogue: Catalogue,
+        pressure: Pressure,
+        *,
+        shards: int,
+        vouch_key: bytes,
     ) -> None:
         self._users = users
         self._catalogue = catalogue
         self._pressure = pressure
         self._shards = shards
+        self._vouch_key = vouch_key
         self.writer = InboxWriter(lambda: open_connection(database_url))
         self._commits: GroupCommit[Arrival, Verdict] = GroupCommit(self.writer.write)
 
@@ -82,16 +91,20 @@ class Acceptor:
         if not signing.matches(key, message, update.signature):
             raise SignatureInvalid
         self._pressure.refuse_if_high()
+        nonce, signature = update.nonce.lower(), bytes.fromhex(update.signature)
         return Arrival(
             user_id=user_id,
             action_id=update.action_id,
             action=update.action,
             value=update.value,
-            nonce=update.nonce.lower(),
-            signature=bytes.fromhex(update.signature),
+            nonce=nonce,
+            signature=signature,
             address=storable_address(address),
             request_id=request_id,
             shard=shard_of(user_id, self._shards),
+            vouch=vouch(
+                self._vouch_key, user_id, update.action_id, update.action, update.value, nonce, signature, request_id
+            ),
             cooldown_seconds=action.cooldown_seconds,
         )
 
@@ -143,6 +156,16 @@ class Acceptor:
                     address=storable,
                     request_id=request_id,
                     shard=shard_of(update.user_id, self._shards),
+                    vouch=vouch(
+                        self._vouch_key,
+                        update.user_id,
+                        update.action_id,
+                        update.action,
+                        update.value,
+                        None,
+                        None,
+                        request_id,
+                    ),
                     cooldown_seconds=action.cooldown_seconds,
                 )
             )

@@ -35,9 +35,9 @@ _COUNT: Final = "UPDATE inbox SET attempts = attempts + 1 WHERE shard = %s AND s
 _PARK: Final = """
 WITH settled AS (DELETE FROM inbox WHERE shard = %(shard)s AND seq = %(seq)s RETURNING *)
 INSERT INTO dead_letters (user_id, action_id, code, detail, attempts, shard, action, value, signature, nonce,
-    ip_address, request_id, accepted_at)
+    ip_address, request_id, vouch, accepted_at)
 SELECT user_id, action_id, %(code)s, %(detail)s, attempts, shard, action, value, signature, nonce, ip_address,
-    request_id, accepted_at
+    request_id, vouch, accepted_at
 FROM settled s
 WHERE 0 = (SELECT count(*) FROM score_history h WHERE h.user_id = s.user_id AND h.action_id = s.action_id
     AND h.created_at >= s.accepted_at - interval '1 day')

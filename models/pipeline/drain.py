@@ -26,6 +26,7 @@ from models.errors import NotReady
 from models.observers import nobody
 from models.pipeline import dead_letters, ledger
 from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Worth
+from models.pipeline.shard_lock import LOCK_SPACE
 from models.storage.database import open_connection
 
 #: Rows a transaction: a row costs the less the more there are. A batch of so many takes 30 to 50 ms under load.
@@ -42,8 +43,6 @@ POISON: Final = (psycopg.DataError, psycopg.IntegrityError)
 REDIS_PAUSE_SECONDS: Final = 1.0
 #: A row that waited this long was tried, or nobody was there to try it.
 OLD_SECONDS: Final = 1.0
-#: First half of the advisory lock's key; the second is the shard.
-_LOCK_SPACE: Final = 0x5C0_4E
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s)"
 #: The lock, and whether the oldest row was tried before or is old; both in one round trip.
 _LOCK_WARILY: Final = """
@@ -78,6 +77,7 @@ class Drained:
     shard: int
     applied: int = 0
     rejected: int = 0
+    held: int = 0
     batches: int = 0
     published: int = 0
     seconds: float = 0.0
@@ -91,6 +91,7 @@ class DrainObserver:
     applied: Callable[[Sequence[AppliedUpdate]], None] = nobody
     published: Callable[[Sequence[AppliedUpdate]], None] = nobody
     rejected: Callable[[int], None] = nobody
+    held: Callable[[int], None] = nobody
 
 
 class _Suspicious(Exception):
@@ -232,7 +233,7 @@ class Drain:
         seqs: list[int] = []
         try:
             with connection.transaction():
-                connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                connection.execute(_LOCK, {"space": LOCK_SPACE, "shard": shard})
                 if self._owed_back is not None:
                     dead_letters.take_back(connection, *self._owed_back)
                 seqs, parked = dead_letters.take_up(connection, shard, cuts)
@@ -265,7 +266,7 @@ class Drain:
         if self._owed_back is not None:
             shard, seqs = self._owed_back
             with self._open().transaction() as transaction:
-                transaction.connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                transaction.connection.execute(_LOCK, {"space": LOCK_SPACE, "shard": shard})
                 dead_letters.take_back(transaction.connection, shard, seqs)
             self._owed_back = None
 
@@ -283,7 +284,7 @@ class Drain:
             with connection.pipeline():  # after an error the server leaves out what follows, and so the commit
                 connection.execute("BEGIN", prepare=False)
                 if wary is None:
-                    connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+                    connection.execute(_LOCK, {"space": LOCK_SPACE, "shard": shard})
                 elif _is_suspicious(connection, shard, OLD_SECONDS if wary == "age" else None):
                     raise _Suspicious
                 answer = ledger.apply(connection, shard=shard, window=window, worths=worths, refreshed=refreshed)
@@ -295,11 +296,13 @@ class Drain:
         batch = ledger.applied(answer)
         if batch.claimed:
             drained.batches += 1
-            drained.applied += batch.claimed - batch.parked
+            drained.applied += batch.claimed - batch.parked - batch.held
             drained.rejected += batch.parked
+            drained.held += batch.held
             self._observer.batch(batch.claimed, time.monotonic() - started)
             self._observer.applied(batch.applied)
             self._observer.rejected(batch.parked)
+            self._observer.held(batch.held)
         return batch
 
     def _apply_around_poison(self, shard: int, drained: Drained) -> Batch:
@@ -368,7 +371,7 @@ class Drain:
 
 def _is_suspicious(connection: psycopg.Connection[Any], shard: int, old_seconds: float | None) -> bool:
     """Take the shard's lock; whether its oldest row was tried before, or is that old."""
-    row = connection.execute(_LOCK_WARILY, {"space": _LOCK_SPACE, "shard": shard, "old": old_seconds}).fetchone()
+    row = connection.execute(_LOCK_WARILY, {"space": LOCK_SPACE, "shard": shard, "old": old_seconds}).fetchone()
     return row is not None and bool(row[1])
 
 

@@ -37,6 +37,7 @@ class Arrival(NamedTuple):
     address: str | None
     request_id: str
     shard: int
+    vouch: bytes
     cooldown_seconds: int
 
     @property
@@ -75,6 +76,7 @@ def accept(connection: BoundedConnection[Any], arrivals: Sequence[Arrival]) -> s
             text_array([a.address for a in arrivals]),
             text_array([a.request_id for a in arrivals]),
             integer_array([a.shard for a in arrivals]),
+            bytes_array([a.vouch for a in arrivals]),
         ),
     )
     if int(count) == len(arrivals):  # as nearly always

@@ -53,6 +53,7 @@ class Batch:
     refresh_id: int | None
     claimed: int
     parked: int
+    held: int = 0
     applied: tuple[AppliedUpdate, ...] = ()
     standings: Mapping[BoardSeason, list[Standing]] = field(default_factory=dict)
 
@@ -105,16 +106,18 @@ def applied(answer: psycopg.Cursor[Any]) -> Batch:
     """What a batch did."""
     updates: list[AppliedUpdate] = []
     standings: dict[BoardSeason, list[Standing]] = {}
-    refresh_id, claimed, parked = None, 0, 0
+    refresh_id, claimed, parked, held = None, 0, 0, 0
     for row in answer.fetchall():
         if row[0] == "applied":
             updates.append(AppliedUpdate(*row[4:]))
         elif row[0] == "standing":
-            user_id, board, season, username, score, version, _, _, reached_at = row[4:]
-            standings.setdefault((board, season), []).append(Standing(user_id, username, score, reached_at, version))
+            user_id, board, season, name, score, version, _, _, reached_at = row[4:]
+            hidden, username = name[0] == "-", name[1:]  # one look at the player's row for both
+            standing = Standing(user_id, username, score, reached_at, version, hidden)
+            standings.setdefault((board, season), []).append(standing)
         else:
-            refresh_id, claimed, parked = row[1:4]
-    return Batch(refresh_id, claimed, parked, tuple(updates), standings)
+            _, refresh_id, claimed, parked, _, _, _, _, held, *_ = row
+    return Batch(refresh_id, claimed, parked, held, tuple(updates), standings)
 
 
 def unrefreshed(connection: Connection, user_ids: Sequence[str]) -> set[str]:

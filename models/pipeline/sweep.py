@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from models.boards import events, standings
 from models.boards.events import BoardChanged
@@ -61,9 +62,22 @@ def _finish_some(engine: Engine, ranking: Ranking, publish: events.Publisher) ->
         ).all()
         user_ids = sorted({str(user_id) for mark in marks for user_id in mark.user_ids})
         for start in range(0, len(user_ids), _PLAYERS_MOST):
-            some = user_ids[start : start + _PLAYERS_MOST]
-            for (board, season), changed in standings.of_players(connection, some).items():
-                version = ranking.refresh(board, season, changed)
-                publish(BoardChanged(board, season, version or 0, events.now(), events.now(), (), ()))
+            _tell(connection, ranking, publish, user_ids[start : start + _PLAYERS_MOST])
         connection.execute(text("DELETE FROM refreshes WHERE id = ANY(:ids)"), {"ids": [mark.id for mark in marks]})
     return len(marks)
+
+
+def tell_of(engine: Engine, ranking: Ranking, publish: events.Publisher, user_ids: Sequence[str]) -> None:
+    """Tell Redis and the sockets of these players' committed scores now; their mark stays for who comes by later.
+
+    Raises:
+        NotReady, redis.RedisError: Redis is away; the sweeper does it.
+    """
+    with engine.connect() as connection:
+        _tell(connection, ranking, publish, user_ids)
+
+
+def _tell(connection: Connection, ranking: Ranking, publish: events.Publisher, user_ids: Sequence[str]) -> None:
+    for (board, season), changed in standings.of_players(connection, user_ids).items():
+        version = ranking.refresh(board, season, changed)
+        publish(BoardChanged(board, season, version or 0, events.now(), events.now(), (), ()))

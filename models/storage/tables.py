@@ -10,8 +10,10 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -29,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, UUID
 
 #: The newest revision in migrations/versions, which this code needs; a test holds the two together.
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -56,14 +58,16 @@ users = Table(
     # nonce ‖ AES-256-GCM ciphertext; `secret_key_kid` names the encryption key it is under
     Column("secret_key", LargeBinary, nullable=False),
     Column("secret_key_kid", Text, nullable=False),
-    _instant("blocked_at", nullable=True),
-    Column("blocked_reason", Text),
     _instant("created_at"),
     _instant("updated_at"),
+    _instant("key_changed_at", nullable=True, now=False),  # processes forget the key they knew (I10)
+    _instant("hidden_at", nullable=True, now=False),  # on no board
+    _instant("erased_at", nullable=True, now=False),  # nobody knows who it was
 )
 Index("users_username_key", func.lower(users.c.username), unique=True)
 Index("users_email_key", func.lower(users.c.email), unique=True)
-Index("users_blocked_idx", users.c.id, postgresql_where=users.c.blocked_at.is_not(None))
+Index("users_key_changed_at_idx", users.c.key_changed_at, postgresql_where=users.c.key_changed_at.is_not(None))
+Index("users_hidden_idx", users.c.id, postgresql_where=users.c.hidden_at.is_not(None))
 
 boards = Table(
     "boards",
@@ -133,7 +137,15 @@ score_history = Table(
     _instant("accepted_at", now=False),
     # When the batch was written, after it had the shard's lock: grows with `version`, so that pages can go by it.
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp()),
+    Column("vouch", LargeBinary),  # null for what was accepted before there was such a code (vouching.py)
     postgresql_partition_by="RANGE (created_at)",
+)
+# What is sealed is found by it, for next to nothing: rows lie in the order of their time.
+Index(
+    "score_history_created_at_idx",
+    score_history.c.created_at,
+    postgresql_using="brin",
+    postgresql_with={"autosummarize": "on"},
 )
 
 # I2: what was accepted, for good: an action_id once per user, and a nonce for one action of a user. The nonce is
@@ -185,6 +197,7 @@ inbox = Table(
     Column("request_id", Text, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("accepted_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("vouch", LargeBinary),
     PrimaryKeyConstraint("shard", "seq"),
 )
 
@@ -215,6 +228,7 @@ dead_letters = Table(
     Column("request_id", Text, nullable=False),
     _instant("accepted_at", now=False),
     _instant("parked_at"),
+    Column("vouch", LargeBinary),
     PrimaryKeyConstraint("user_id", "action_id"),
 )
 
@@ -248,3 +262,137 @@ revoked_tokens = Table(
 )
 Index("revoked_tokens_revoked_at_idx", revoked_tokens.c.revoked_at)
 Index("revoked_tokens_expires_at_idx", revoked_tokens.c.expires_at)
+
+# Who is blocked, throttled or in quarantine, and who was: one of a kind stands for a subject (restrictions.py).
+restrictions = Table(
+    "restrictions",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True, server_default=text("uuidv7()")),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("throttle_to", Text),
+    Column("reason", Text, nullable=False),
+    Column("imposed_by", Text, nullable=False),
+    Column("incident", UUID(as_uuid=False)),
+    Column("imposed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    _instant("ends_at", nullable=True, now=False),
+    _instant("lifted_at", nullable=True, now=False),
+    Column("lifted_by", Text),
+    Column("lifted_reason", Text),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    CheckConstraint("subject_kind IN ('user', 'address')", name="restrictions_subject_kind_check"),
+    CheckConstraint("kind IN ('block', 'throttle', 'quarantine')", name="restrictions_kind_check"),
+    CheckConstraint("(kind = 'throttle') = (throttle_to IS NOT NULL)", name="restrictions_throttle_check"),
+    CheckConstraint("kind <> 'quarantine' OR subject_kind = 'user'", name="restrictions_quarantine_check"),
+)
+Index(
+    "restrictions_standing_key",
+    restrictions.c.subject_kind,
+    restrictions.c.subject,
+    restrictions.c.kind,
+    unique=True,
+    postgresql_where=restrictions.c.lifted_at.is_(None),
+)
+Index("restrictions_changed_at_idx", restrictions.c.changed_at)
+Index(
+    "restrictions_quarantine_idx",  # the drain looks at these with every batch
+    restrictions.c.subject,
+    postgresql_where=text("kind = 'quarantine' AND lifted_at IS NULL"),
+)
+
+# One is open for a rule and a subject, however long it goes on: a noisy client fills a row, not the table.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True, server_default=text("uuidv7()")),
+    Column("rule", Text, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("last_seen_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("events", BigInteger, nullable=False),
+    Column("suspicion", Double, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    _instant("told_at", nullable=True, now=False),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
+    Column("next_try_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    _instant("closed_at", nullable=True, now=False),
+    Column("closed_by", Text),
+    Column("closed_reason", Text),
+    CheckConstraint("subject_kind IN ('user', 'address')", name="incidents_subject_kind_check"),
+)
+Index(
+    "incidents_open_key",
+    incidents.c.rule,
+    incidents.c.subject_kind,
+    incidents.c.subject,
+    unique=True,
+    postgresql_where=incidents.c.closed_at.is_(None),
+)
+Index("incidents_untold_idx", incidents.c.next_try_at, postgresql_where=incidents.c.told_at.is_(None))
+
+# Accepted updates of players in quarantine, as they stood in the inbox.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("signature", LargeBinary),
+    Column("nonce", Text),
+    Column("ip_address", INET),
+    Column("request_id", Text, nullable=False),
+    Column("vouch", LargeBinary),
+    _instant("accepted_at", now=False),
+    Column("held_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    PrimaryKeyConstraint("user_id", "action_id"),
+)
+
+# What operators and rules did; append-only.
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", UUID(as_uuid=False), primary_key=True, server_default=text("uuidv7()")),
+    Column("operator", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+Index("acts_created_at_idx", acts.c.created_at, postgresql_using="brin", postgresql_with={"pages_per_range": 16})
+Index("acts_subject_idx", acts.c.subject)
+
+# Which updates are void now, on which board, by which act.
+voids = Table(
+    "voids",
+    metadata,
+    Column("user_id", UUID(as_uuid=False), nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("board", Text, nullable=False),
+    Column("act", UUID(as_uuid=False), nullable=False),
+    PrimaryKeyConstraint("user_id", "action_id", "board"),
+)
+
+# The chain over history and acts (audit.py); append-only.
+seals = Table(
+    "seals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _instant("upto", now=False),
+    Column("rows", Integer, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    _instant("sealed_at", now=False),
+)
+
+# How far work that goes through history in the order of time has come: `sealing` is what writers keep clear of.
+progress = Table("progress", metadata, Column("name", Text, primary_key=True), _instant("upto", now=False))

@@ -1,6 +1,7 @@
 """docker-compose.yml says the same as the Procfile, .env.example and Settings; no Docker is needed to check that."""
 
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_every_variable_is_explained_and_the_secret_ones_are_asked_for() -> None
 
 
 def test_the_settings_accept_what_a_container_is_given(compose: dict[str, Any]) -> None:
-    given = {"TOKEN_KEYS": "first:" + "ab" * 32, "ENCRYPTION_KEYS": "first:" + "cd" * 32, "DATA_DIR": "/nonexistent"}
+    given = {name: "first:" + secrets.token_hex(32) for name in ("TOKEN_KEYS", "ENCRYPTION_KEYS")}
+    given["DATA_DIR"] = "/nonexistent"
     environment = {
         name: re.sub(r"\$\{([A-Z_]+):(\?|-)([^}]*)\}", lambda m: given.get(m[1], m[3] if m[2] == "-" else "pw"), value)
         for name, value in compose["services"]["web"]["environment"].items()

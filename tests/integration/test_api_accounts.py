@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from models.accounts.users import Registered
+from models.guard.desk import Why
 from models.settings import Settings
 from tests.fixtures.api import OpenApi, SignedIn, bearer, wish
 from tests.fixtures.threads import at_once
@@ -99,9 +100,7 @@ def test_a_nonce_of_an_action_cannot_get_tokens_and_the_other_way_round(client, 
 
 def test_a_blocked_player_gets_no_tokens(client: FlaskClient, sign_up, services) -> None:
     player = sign_up()
-    with services.stores.engine.begin() as connection:
-        services.stores.users.set_blocked(connection, player.account.username, blocked=True, reason="test")
-    services.stores.revocations.renew()
+    services.stores.desk.restrict("user", player.account.username, "block", Why("tests", "a test"))
     assert refused(client.post(TOKEN, json=wish(player.account)), "user_blocked")
     assert refused(client.post(REFRESH, headers=bearer(player.refresh_token)), "user_blocked")
     assert refused(client.get(ME, headers=player.headers), "user_blocked")

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from models.guard.desk import Why
 from models.settings import Settings
 from tests.fixtures.api import OpenApi, SignedIn, bearer, wish
 from tests.fixtures.own_postgres import OwnPostgres
@@ -150,9 +151,7 @@ def test_a_blocked_player_is_refused(
     client: FlaskClient, sign_up: Callable[[], SignedIn], services: Services, unchanged
 ) -> None:
     player = sign_up()
-    with services.stores.engine.begin() as connection:
-        services.stores.users.set_blocked(connection, player.account.username, blocked=True, reason="a test")
-    services.stores.revocations.renew()
+    services.stores.desk.restrict("user", player.account.username, "block", Why("tests", "a test"))
     body = as_json(sign(player.account))
     unchanged(lambda: client.post(UPDATE, data=body, headers={**JSON, **player.headers}), "user_blocked")
     unchanged(lambda: client.get("/api/v1/scores/me", headers=player.headers), "user_blocked")

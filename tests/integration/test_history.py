@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from models.pipeline import ledger
-from models.pipeline.drain import _LOCK_SPACE
 from models.pipeline.ledger import HistoryCursor, HistoryEntry, Window, Worth
+from models.pipeline.shard_lock import LOCK_SPACE
 from models.settings import Settings
 from models.storage.database import open_connection
 from models.stores import Stores, open_stores
@@ -98,13 +98,13 @@ def test_pages_are_whole_when_one_drain_began_before_another_and_wrote_after_it(
     stores.registry.seasons()
     submit(player, "first")
     submit(player, "second")
-    raw.execute("SELECT pg_advisory_lock(%s, 0)", (_LOCK_SPACE,))
+    raw.execute("SELECT pg_advisory_lock(%s, 0)", (LOCK_SPACE,))
     waiting = background(lambda: worker.drain(0))
     eventually(lambda: raw.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone())
     with open_connection(database_url) as connection, connection.transaction():
         worths = [Worth("level_complete", "global", 1, 10)]
         ledger.apply(connection, shard=0, window=Window(1), worths=worths, refreshed=[])
-    raw.execute("SELECT pg_advisory_unlock(%s, 0)", (_LOCK_SPACE,))
+    raw.execute("SELECT pg_advisory_unlock(%s, 0)", (LOCK_SPACE,))
     waiting.join(10)
     assert rows_of(stores, player.user_id) == {("global", 1), ("global", 2)}
     for limit in (1, 2, 50):

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from models.accounts import tokens
 from models.accounts.signing import action_message, sign
 from models.boards import events
 from models.boards.deltas import Delta, Line, apply
+from models.guard.desk import Why
 from models.pipeline.accept import ServerUpdate
 from models.pipeline.updates import SignedUpdate
 from models.settings import Settings
@@ -449,6 +450,124 @@ def test_pages_of_strangers_are_refused_before_the_handshake(process: Process) -
         Listener(socket).receive()
 
 
+STRANGE_ORIGINS = (
+    "null",
+    "",
+    "https://evil.example",
+    "http://game.example",
+    "https://game.example:8443",
+    "https://game.example.evil.example",
+    "https://evil-game.example",
+    "https://game.example@evil.example",
+    "https://game.example/",
+    "https://gаme.example",  # a Cyrillic letter
+    "https://game.example, https://evil.example",
+    "file://",
+    "*",
+)
+
+
+@pytest.mark.parametrize("origin", STRANGE_ORIGINS)
+def test_no_page_of_a_stranger_opens_a_socket(process: Process, origin: str, tried) -> None:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=5) as client:
+        head = (
+            f"GET /ws/v1/leaderboards/{BOARD} HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        )
+        head += f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: {origin}\r\n\r\n"
+        client.sendall(head.encode())
+        status = int(client.recv(4096).split()[1])
+    tried("sockets: a stranger's or a look-alike Origin", accepted=status == 101)
+    assert status in (400, 403)
+
+
+def ticket_of(process: Process, player: Player) -> str:
+    return process.identity.issue_ticket(process.identity.verify(player.token))
+
+
+def test_a_ticket_opens_one_socket(process: Process, tried) -> None:
+    player = process.player()
+    ticket = ticket_of(process, player)
+    with process.open() as first, process.open() as second:
+        listener = Listener(first, ticket=ticket)
+        listener.next("you")
+        process.score(player, 3)
+        assert listener.next("you")["score"] == 30
+        second.send(json.dumps({"type": "subscribe", "ticket": ticket}))
+        tried("sockets: a ticket used twice, a token as ticket, a ticket as token")
+        assert ended(second) == (4401, "token_revoked")
+        tokens_of = [{"ticket": player.token}, {"token": ticket_of(process, player)}, {"ticket": "x"}]
+        for member in tokens_of:
+            with process.open() as socket:
+                socket.send(json.dumps({"type": "subscribe", **member}))
+                tried("sockets: a ticket used twice, a token as ticket, a ticket as token")
+                assert ended(socket) == (4401, "token_invalid")
+        with process.stores.engine.begin() as connection:  # signing out ends what its ticket opened
+            tokens.revoke(connection, player.family, reason="test", expires_at=int(time.time()) + 900)
+        assert ended(first) == (4401, "token_revoked")
+
+
+def from_address(process: Process, address: str) -> ClientConnection:
+    """A socket of another address of this machine."""
+    bound = socket.create_connection(("127.0.0.1", process.port), source_address=(address, 0))
+    return process.open(sock=bound)
+
+
+def test_an_address_that_is_blocked_loses_its_sockets_within_a_second_and_gets_none(process: Process) -> None:
+    """I10."""
+    why = Why("tests", "a test")
+    with from_address(process, "127.0.0.2") as theirs, process.open() as ours:
+        Listener(theirs).receive()
+        Listener(ours).receive()
+        process.stores.desk.restrict("address", "127.0.0.2", "block", why)
+        blocked_at = time.monotonic()
+        assert ended(theirs) == (4429, "address_blocked")
+        assert time.monotonic() - blocked_at < 1.0
+        with from_address(process, "127.0.0.2") as again:
+            assert ended(again) == (4429, "address_blocked")
+        ours.send('{"type":"ping"}')
+        assert json.loads(ours.recv(5))["type"] == "pong"
+    process.stores.desk.lift("address", "127.0.0.2", "block", why)
+
+    def lets_in() -> bool:
+        with from_address(process, "127.0.0.2") as socket:
+            try:
+                socket.send('{"type":"subscribe"}')
+                return bool(json.loads(socket.recv(5))["type"] == "snapshot")
+            except ConnectionClosed:
+                return False
+
+    eventually(lets_in, seconds=2)
+
+
+def test_a_player_who_is_blocked_loses_all_sockets_within_a_second(process: Process) -> None:
+    """I10."""
+    player, why = process.player(), Why("tests", "a test")
+    with process.stores.engine.connect() as connection:
+        name = connection.execute(
+            text("SELECT username FROM users WHERE id = :id"), {"id": player.user_id}
+        ).scalar_one()
+    with process.open() as first, process.open() as second:
+        for each in (first, second):
+            Listener(each, token=player.token).next("you")
+        process.stores.desk.restrict("user", name, "block", why, seconds=60)
+        blocked_at = time.monotonic()
+        assert ended(first) == ended(second) == (4401, "user_blocked")
+        assert time.monotonic() - blocked_at < 1.5
+
+
+def test_a_player_has_64_sockets(process: Process) -> None:
+    player = process.player()
+    with ExitStack() as held:
+        opened = [held.enter_context(process.open()) for _ in range(65)]
+        for each in opened[:64]:
+            Listener(each, token=player.token).next("you")
+        opened[64].send(json.dumps({"type": "subscribe", "token": player.token}))
+        assert ended(opened[64]) == (4429, "too_many_of_user")
+        opened[0].close()
+        with process.open() as one_more:
+            Listener(one_more, token=player.token).next("you")
+
+
 def test_compression_is_not_negotiated_and_the_subprotocol_is(process: Process) -> None:
     with process.open(compression="deflate") as socket:
         assert socket.subprotocol == "scoreboard.v1"
@@ -497,6 +616,26 @@ def test_what_is_no_frame_ends_the_socket(process: Process, data: bytes, code: i
         frame = client.recv(200)
         assert frame[0] == 0x88
         assert struct.unpack("!H", frame[2:4])[0] == code
+
+
+def test_whoever_floods_is_cut_off_and_takes_no_memory(process: Process) -> None:
+    """Frames of 10 MB, endless fragments, endless control frames: nothing of them is kept, and others go on."""
+    frame = b"\x81\xff" + struct.pack("!Q", 10_000_000) + b"\0\0\0\0" + b"x" * 10_000_000
+    floods = {
+        "a frame of 10 MB": frame,
+        "fragments without an end": masked(0x1, b"{", fin=False) + masked(0x0, b" " * 100, fin=False) * 100_000,
+        "fragments of nothing": masked(0x1, b"", fin=False) + masked(0x0, b"", fin=False) * 2_000_000,
+        "pings": masked(0x9, b"x" * 125) * 80_000,
+    }
+    with process.open() as healthy:
+        witness = Listener(healthy)
+        witness.receive()
+        before = process.worker().memory_info().rss
+        for _ in range(3):
+            assert [what for what, data in floods.items() if takes(process, data)] == []
+        assert process.worker().memory_info().rss - before < 30 * 2**20
+        process.score(process.player())
+        witness.until(lambda: witness.lines == process.top(100))
 
 
 def test_a_slow_reader_gets_fewer_larger_deltas_and_the_right_list(process: Process) -> None:
@@ -690,6 +829,17 @@ def raw(process: Process, receive_buffer: int | None = None) -> socket.socket:
         answer += client.recv(1)
     assert answer.startswith(b"HTTP/1.1 101")
     return client
+
+
+def takes(process: Process, data: bytes) -> bool:
+    """Whether a socket takes all of it; else it is cut off or not read any more."""
+    with raw(process) as client:
+        client.settimeout(5)
+        try:
+            client.sendall(data)
+        except OSError:
+            return False
+        return True
 
 
 def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:

@@ -170,6 +170,8 @@ def test_history_by_month_goes_back_and_forward_with_all_its_rows(
     submit(player, "waits")
     another = "INSERT INTO score_history SELECT (jsonb_populate_record(h, :changes)).* FROM score_history h LIMIT 1"
     query(another, changes='{"version": 7, "action_id": "later", "created_at": "2100-01-01T00:00:00Z"}')
+    stores.engine.dispose()
+    schema.downgrade(database_url, "0002")
     before, keys = contents(), "SELECT action_id, nonce, accepted_at FROM inbox_keys ORDER BY action_id"
     accepted = query(keys)
     stores.engine.dispose()
@@ -182,7 +184,7 @@ def test_history_by_month_goes_back_and_forward_with_all_its_rows(
     with pytest.raises(DBAPIError, match="append-only"):
         query("DELETE FROM score_history")
     stores.engine.dispose()
-    schema.upgrade(database_url)
+    schema.upgrade(database_url, "0002")
     again = contents()
     for table in before.keys() - {"inbox_keys"}:
         assert again[table] == before[table], table
@@ -194,6 +196,8 @@ def test_history_by_month_goes_back_and_forward_with_all_its_rows(
     assert query("SELECT until > '2100-01-15' FROM score_history_months WHERE since IS NULL") == [(True,)]
     with pytest.raises(DBAPIError, match="append-only"):
         query("DELETE FROM score_history_first")
+    stores.engine.dispose()
+    schema.upgrade(database_url)
     drain()
     assert query("SELECT count(*) FROM score_history WHERE action_id = 'waits'") == [(1,)]
 

@@ -13,11 +13,14 @@ from models.accounts import revocation, tokens
 from models.accounts.revocation import Revocations
 from models.accounts.tokens import Claims
 from models.errors import NotReady, ScoreboardError, TokenRevoked, UserBlocked
+from models.guard.desk import Why
 from models.settings import Settings
 from models.stores import Stores
 from tests.fixtures.own_postgres import OwnPostgres
 from tests.fixtures.people import register
 from tests.fixtures.threads import at_once
+
+WHY = Why("tests", "a test")
 
 FAR = 4_000_000_000
 
@@ -74,8 +77,10 @@ def test_a_blocked_player_is_refused_in_another_process_within_a_second_and_may_
     blocked, other = players(2)
 
     def block(yes: bool) -> None:
-        with stores.engine.begin() as connection:
-            stores.users.set_blocked(connection, blocked.username.upper(), blocked=yes, reason="test")
+        if yes:
+            stores.desk.restrict("user", blocked.username.upper(), "block", WHY)
+        else:
+            stores.desk.lift("user", blocked.username.upper(), "block", WHY)
 
     block(True)
     assert seconds_until(lambda: refused(elsewhere.revocations.refuse_if_blocked, blocked.user_id), eventually) < 1

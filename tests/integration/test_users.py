@@ -9,6 +9,7 @@ import pytest
 
 from models.accounts.users import Registered
 from models.errors import AlreadyExists, NotFound
+from models.guard.desk import Why
 from tests.fixtures.threads import at_once
 
 
@@ -46,7 +47,7 @@ def test_of_twenty_who_want_one_name_at_once_one_gets_it(open_process) -> None:
 def test_a_player_is_found_in_any_case_and_shown_as_registered(stores) -> None:
     registered = register(stores, "Ada.L", "ada@example.org")
     found = stores.users.find("aDA.l")
-    assert (found.user_id, found.username, found.blocked_at) == (registered.user_id, "Ada.L", None)
+    assert (found.user_id, found.username, found.blocked_since) == (registered.user_id, "Ada.L", None)
     assert stores.users.find("nobody") is None
 
 
@@ -69,8 +70,8 @@ def test_existing_tells_players_from_others(stores, players) -> None:
 
 
 def test_blocking_somebody_who_does_not_exist_is_told(stores) -> None:
-    with stores.engine.begin() as connection, pytest.raises(NotFound):
-        stores.users.set_blocked(connection, "nobody", blocked=True, reason="")
+    with pytest.raises(NotFound):
+        stores.desk.restrict("user", "nobody", "block", Why("tests", "a test"))
 
 
 def test_the_memory_of_keys_has_a_bound(stores, players, monkeypatch) -> None:

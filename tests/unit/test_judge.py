@@ -12,7 +12,7 @@ from models.errors import ActionIdConflict, NonceReused, QueueUnavailable, RateL
 from models.pipeline.inbox import Arrival, KnownKey
 from models.pipeline.inbox_writer import Receipt, judge
 
-ARRIVAL = Arrival("ada", "a-1", "jump", 5, "ff00", b"", None, "r-1", shard=3, cooldown_seconds=0)
+ARRIVAL = Arrival("ada", "a-1", "jump", 5, "ff00", b"", None, "r-1", shard=3, vouch=b"", cooldown_seconds=0)
 SAME = KnownKey("ada", "a-1", "jump", 5, "ff00")
 
 

@@ -67,9 +67,19 @@ class World:
         self.accepted: list[SignedUpdate] = []
         self.errands: list[Callable[[], None]] = []
         self.full = False
+        self.tickets: list[str] = []
+        self.blocked: set[str] = set()
+        self.refused: list[tuple[str, str | None]] = []
         self.wire = Wire()
         self.roster = Roster(most=10)
-        shared = Shared(hub=self, admission=self, verifying=self.run, accepting=self.run, gone=self.roster.leave)
+        shared = Shared(
+            hub=self,
+            admission=self,
+            verifying=self.run,
+            accepting=self.run,
+            gone=self.roster.leave,
+            identify=self.roster.identify,
+        )
         self.session = Session(self.wire, shared, board="global", address="::1")
         self.roster.enter(self.session)
 
@@ -86,6 +96,16 @@ class World:
         if self.refusal is not None:
             raise self.refusal
         return Claims(PLAYER, "jti", "family", "access", frozenset(), int(time.time()) + 60)
+
+    def use_ticket(self, ticket: str) -> Claims:
+        self.tickets.append(ticket)
+        return self.verify(ticket)
+
+    def noted(self, cause: ScoreboardError, claims: Claims | None, *, address: str) -> None:
+        self.refused.append((cause.code, claims.user_id if claims else None))
+
+    def blocks_address(self, address: str) -> bool:
+        return address in self.blocked
 
     def still_holds(self, claims: Claims) -> None:
         if self.refusal is not None:
@@ -373,15 +393,64 @@ def test_a_token_that_ends_while_connected_ends_the_socket(player: World) -> Non
     assert player.ending() == (4401, "token_expired")
 
 
+def test_an_address_that_is_blocked_while_connected_loses_its_sockets(world: World) -> None:
+    world.say(type="subscribe")
+    walk = Walk(world)
+    world.blocked = {"192.0.2.1"}
+    walk.after(0.5)
+    assert world.ending() is None
+    world.blocked = {"::1"}
+    walk.after(0.5)
+    assert world.ending() == (4429, "address_blocked")
+
+
+def test_a_ticket_opens_the_personal_half_in_the_tokens_place(world: World) -> None:
+    world.say(type="subscribe", ticket="a-ticket")
+    assert world.joined == []
+    world.work()
+    assert world.tickets == ["a-ticket"]
+    assert world.session.user_id == PLAYER
+
+
+def test_a_ticket_that_does_not_hold_ends_the_socket_and_is_noted(world: World) -> None:
+    world.refusal = TokenRevoked()
+    world.say(type="subscribe", ticket="a-ticket")
+    world.work()
+    assert world.ending() == (4401, "token_revoked")
+    assert world.refused == [("token_revoked", None)]
+
+
+def test_a_player_has_room_for_so_many_sockets(player: World, monkeypatch) -> None:
+    monkeypatch.setattr("web.live.roster.SOCKETS_OF_USER_MOST", 2)
+    roster = Roster(most=10)
+    sessions = [World().session for _ in range(3)]
+    for session in sessions:
+        roster.enter(session)
+    assert [roster.identify(session, PLAYER) for session in sessions] == [True, True, False]
+    assert roster.identify(sessions[0], PLAYER)  # the same again is no other socket
+    roster.leave(sessions[0])
+    assert roster.identify(sessions[2], PLAYER)
+    assert roster.identify(sessions[1], None)
+    assert roster.identify(World().session, PLAYER)  # one that has left in the meantime counts nowhere
+
+
+def test_one_socket_too_many_of_a_player_is_closed_with_its_reason(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("web.live.roster.SOCKETS_OF_USER_MOST", 0)
+    world.say(type="subscribe", token="t")
+    world.work()
+    assert world.ending() == (4429, "too_many_of_user")
+
+
 def test_an_address_and_a_process_have_room_for_so_many() -> None:
     world = World()
     roster = Roster(most=2, of_address_most=1)
     roster.enter(world.session)
     assert roster.refusal("::1") == closing.TOO_MANY_SOCKETS
-    assert roster.refusal("::2") is None
+    assert roster.refusal("::2") == closing.TOO_MANY_SOCKETS  # the same site
+    assert roster.refusal("::1:0:0:0:2") is None
     roster.enter(World().session)
     assert roster.refusal("::2") == closing.FULL
     roster.leave(world.session)
-    assert roster.refusal("::2") is None
+    assert roster.refusal("::1:0:0:0:2") is None
     roster.leaving = True
     assert roster.refusal("::2") == closing.GOING_AWAY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 
 import pytest
@@ -33,3 +34,18 @@ def test_what_can_be_written_is() -> None:
     text = io.StringIO()
     UnfailingFile(text).write("a line\n")
     assert text.getvalue() == "a line\n"
+
+
+def test_characters_that_would_be_obeyed_are_written_as_escapes() -> None:
+    text = io.StringIO()
+    odd = "a\u2028b\u202ec\x7fd\x9be\ufeff"
+    UnfailingFile(text).write(json.dumps({"path": odd + "Zoë 漢字"}, ensure_ascii=False) + "\n")
+    assert text.getvalue() == '{"path": "a\\u2028b\\u202ec\\u007fd\\u009be\\ufeffZoë 漢字"}\n'
+    assert json.loads(text.getvalue()) == {"path": odd + "Zoë 漢字"}
+
+
+def test_a_token_that_a_client_put_into_an_address_is_not_written() -> None:
+    text = io.StringIO()
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
+    UnfailingFile(text).write(f'{{"url":{{"path":"/api/{token}/x"}}}}\n')
+    assert text.getvalue() == '{"url":{"path":"/api/[token]/x"}}\n'

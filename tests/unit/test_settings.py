@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from models.errors import SettingsInvalid
 from models.settings import Settings
 from tests.fixtures.service import environment_for
+
+RANDOM_KEYS = {name: "a:" + secrets.token_hex(32) for name in ("TOKEN_KEYS", "ENCRYPTION_KEYS", "AUDIT_KEYS")}
 
 
 @pytest.fixture
@@ -118,9 +121,32 @@ def test_a_secrets_file_that_is_not_there_is_a_fault(environment: dict[str, str]
 
 def test_registration_is_open_in_development_and_closed_in_production(environment: dict[str, str]) -> None:
     assert Settings.from_env(environment).registration_open
-    assert not Settings.from_env({**environment, "ENVIRONMENT": "production"}).registration_open
-    opened = {**environment, "ENVIRONMENT": "production", "REGISTRATION": "open"}
+    production = {**environment, "ENVIRONMENT": "production", **RANDOM_KEYS}
+    assert not Settings.from_env(production).registration_open
+    opened = {**production, "REGISTRATION": "open", "ALLOW_UNSAFE": "open-registration"}
     assert Settings.from_env(opened).registration_open
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "name"),
+    [
+        ({"REGISTRATION": "open"}, "open-registration"),
+        ({"LOG_LEVEL": "debug"}, "debug-logs"),
+        ({"TOKEN_KEYS": "a:" + "ab" * 32}, "simple-secrets"),
+        ({"ENCRYPTION_KEYS": "a:" + "00" * 32}, "simple-secrets"),
+        ({"AUDIT_KEYS": "a:" + b"correct horse correct horse corr".hex()}, "simple-secrets"),
+    ],
+)
+def test_production_does_not_start_with_what_is_only_fit_for_development(
+    environment: dict[str, str], unsafe: dict[str, str], name: str
+) -> None:
+    production = {**environment, "ENVIRONMENT": "production", **RANDOM_KEYS, **unsafe}
+    with pytest.raises(SettingsInvalid, match=f"ALLOW_UNSAFE={name}"):
+        Settings.from_env(production)
+    Settings.from_env({**production, "ALLOW_UNSAFE": f"{name}, debug-logs"})
+    Settings.from_env({**environment, **unsafe})  # in development nobody is kept from it
+    with pytest.raises(SettingsInvalid, match="ALLOW_UNSAFE names 'everything'"):
+        Settings.from_env({**production, "ALLOW_UNSAFE": "everything"})
 
 
 def test_every_port_and_address_follows_port_and_host(environment: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from models.logs import configure_logging
 from models.settings import Settings
 from models.stores import open_stores
 from web import metrics
-from web.api import auth, leaderboards, operations, scores, users
+from web.api import admin, auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
 from web.api.serving.serving import EXTENSION as SERVING
 from web.api.serving.serving import Serving
@@ -20,6 +20,7 @@ from web.cors import install_cors
 from web.gate import EXTENSION as GATE
 from web.gate import Gate
 from web.identity import Identity
+from web.inner import install_inner
 from web.limits import Limits
 from web.pages.blueprint import blueprint as pages
 from web.problems import install_problems
@@ -51,26 +52,28 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
     metrics.observe_stores(stores)
     request_log = RequestLog("scoreboard-web", settings.log_level)
     install_requests(app, request_log)
+    install_inner(app, settings.inner_networks)
     install_cors(app, settings.allowed_origins)
     requests = metrics.Requests(app)
     app.extensions[operations.REQUESTS_REGISTRY] = requests.registry
-    install_problems(app)
+    install_problems(app, stores.watch)
     app.extensions[EXTENSION] = here = Services(
         settings=settings,
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
-        limits=Limits(app, settings, stores.redis),
+        limits=Limits(app, settings, stores.redis, stores.revocations.restrictions),
         wakeup=Wakeup(settings, stores.redis),
     )
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     app.wsgi_app = gate = Gate(app.wsgi_app, settings.allowed_origins)  # type: ignore[method-assign]
     app.extensions[GATE] = gate
-    for blueprint in (users.blueprint, auth.blueprint, scores.blueprint, leaderboards.blueprint, operations.blueprint):
-        app.register_blueprint(blueprint)
+    for part in (users, auth, scores, leaderboards, admin, operations):
+        app.register_blueprint(part.blueprint)
     app.register_blueprint(pages)
     stores.revocations.start()
     here.limits.start()
+    stores.watch.start()
     app.extensions[SERVING] = Serving(app.wsgi_app, gate, here, requests, request_log)
     if serving:
         threading.Thread(target=here.warm_up, name="warm-up", daemon=True).start()

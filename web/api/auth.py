@@ -8,6 +8,7 @@ import msgspec
 from flask import Blueprint, Response
 
 from models.accounts.sign_in import SignedRequest
+from models.accounts.tickets import TICKET_SECONDS
 from models.accounts.tokens import ACCESS_SECONDS
 from web import access
 from web.api import schemas
@@ -85,6 +86,21 @@ def logout() -> Response:
     """Every token of this sign-in is refused everywhere within a second, and its sockets are closed."""
     services().stores.sign_in.revoke(access.claims().family, reason="logout")
     return Response(status=204)
+
+
+@blueprint.post("/ticket")
+@operation(
+    Operation(
+        "Get a ticket that opens one socket",
+        "accounts",
+        answers={201: schemas.Ticket},
+        codes=("user_blocked", "rate_limited"),
+    )
+)
+@access.player
+def ticket() -> Response:
+    """Valid once, for half a minute; it goes into `subscribe` in the token's place."""
+    return answer(schemas.Ticket(services().identity.issue_ticket(access.claims()), TICKET_SECONDS), 201)
 
 
 def _tokens(pair: TokenPair) -> schemas.Tokens:

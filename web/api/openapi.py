@@ -22,6 +22,7 @@ TAGS: Final = {
     "accounts": "Register, get tokens, give them up.",
     "scores": "Send signed actions, and see what became of them.",
     "leaderboards": "Read the boards.",
+    "moderation": "Incidents, restrictions, quarantine, and undoing what was wrong.",
     "operations": "Where things are, and whether they work.",
 }
 _REF: Final = "#/components/schemas/{name}"

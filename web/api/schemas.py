@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -44,12 +44,43 @@ class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
     signature: Signature
 
 
+class SignedPurpose(Struct, frozen=True, forbid_unknown_fields=True):
+    """A player signs `v1\\n<purpose>\\n<user_id>\\n<nonce>\\n<timestamp>`; the purpose is `key` or `erase`."""
+
+    timestamp: UnixMilliseconds
+    nonce: Nonce
+    signature: Signature
+
+
+class OwnKey(Struct, frozen=True):
+    """The new signature key, shown this once."""
+
+    secret_key: Annotated[str, Meta(description="hex; signs this player's actions from now on")]
+
+
 class Tokens(Struct, frozen=True):
     """A pair of tokens."""
 
     access_token: str
     refresh_token: str
     expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
+
+
+class Ticket(Struct, frozen=True):
+    """What opens one socket as this player."""
+
+    ticket: str
+    expires_in: Annotated[int, Meta(description="seconds")]
+
+
+class OwnData(Struct, frozen=True):
+    """A copy of what is kept of a player."""
+
+    user: dict[str, Any]
+    scores: list[dict[str, Any]]
+    sessions: list[dict[str, Any]]
+    restrictions: list[dict[str, Any]]
+    addresses: list[dict[str, Any]]
 
 
 class BoardResult(Struct, frozen=True):

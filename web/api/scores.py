@@ -17,7 +17,7 @@ from models.pipeline import ledger
 from models.pipeline.accept import ServerUpdate
 from models.pipeline.inbox_writer import Receipt, Verdict
 from models.pipeline.ledger import HistoryCursor, HistoryEntry
-from models.pipeline.updates import ActionId, SignedUpdate, parse, parse_update
+from models.pipeline.updates import ActionId, SignedUpdate, UserId, parse, parse_update
 from web import access, metrics
 from web.api import schemas, waiting
 from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, query_integer, rfc3339_of
@@ -62,6 +62,7 @@ def update() -> Response:
     metrics.count_receipt(receipt, "single")
     if not receipt.replayed:
         here.wakeup.wake(receipt.shard)
+        here.stores.watch.accepted(signed.action, user_id, signed.value)
     seconds = waiting.wanted_seconds(request.headers.get("Prefer"))
     state = waiting.settled_within(here.stores, user_id, receipt, seconds) if seconds is not None else None
     if state is not None:
@@ -159,8 +160,37 @@ def _read_batch(body: bytes) -> tuple[list[schemas.BatchItemState | None], Seque
 @access.player
 def own_score() -> Response:
     """Score and last action from Postgres, rank and total from the ranking."""
+    return _standing(access.player_id())
+
+
+@blueprint.get("/of/<user_id>")
+@operation(
+    Operation(
+        "A player's score and rank",
+        "scores",
+        answers={200: schemas.OwnScore},
+        codes=("board_unknown", "validation_failed", "forbidden", "not_found"),
+        parameters=(_BOARD,),
+    )
+)
+@access.scope("boards:read")
+def score_of(user_id: str) -> Response:
+    """For game servers; also of who is hidden."""
+    if not services().stores.users.existing([_user_id(user_id)]):
+        raise NotFound("There is no such player.")
+    return _standing(user_id)
+
+
+def _user_id(text: str) -> str:
+    try:
+        return msgspec.convert(text, UserId)
+    except msgspec.ValidationError:
+        raise NotFound("There is no such player.") from None
+
+
+def _standing(user_id: str) -> Response:
     known_query(request.args, "board")
-    here, user_id = services(), access.player_id()
+    here = services()
     board = request.args.get("board", DEFAULT_BOARD)
     page = here.stores.ranking.ranks(board, [user_id])
     with here.stores.engine.connect() as connection:

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.commands import actions, boards, demo, leaderboard, tokens, users
+from web.commands import (
+    actions,
+    audit,
+    blocks,
+    boards,
+    demo,
+    incidents,
+    keys,
+    leaderboard,
+    moderation,
+    quarantine,
+    tokens,
+    users,
+)
 
 
 def install_commands(app: Flask) -> None:
     """Add the operators' commands to the app."""
-    for group in (users.users, tokens.tokens, boards.boards, actions.actions, leaderboard.leaderboard):
+    for group in (
+        users.users,
+        tokens.tokens,
+        keys.keys,
+        boards.boards,
+        actions.actions,
+        leaderboard.leaderboard,
+        incidents.incidents,
+        blocks.blocks,
+        quarantine.quarantine,
+        moderation.moderation,
+        audit.audit,
+    ):
         app.cli.add_command(group)
     app.cli.add_command(demo.demo)

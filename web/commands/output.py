@@ -43,7 +43,8 @@ def told_plainly(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except ScoreboardError as error:
-            raise click.ClickException(error.detail) from error
+            faults = [f"{each.pointer} {each.message}" for each in error.errors]
+            raise click.ClickException("; ".join(faults) or error.detail) from error
         except SQLAlchemyError as error:
             raise _away("Postgres", error) from error
         except redis.RedisError as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from flask.cli import AppGroup
 
-from models.errors import NotFound
+from models.guard import privacy
+from web.commands.acting import SECONDS, why, with_reason
 from web.commands.output import table, told_plainly
 from web.services import services
 
-users = AppGroup("users", help="List players, look at one, block and unblock.")
+users = AppGroup("users", help="List players, look at one; block, unblock, change a key, export, erase.")
 
 
 @users.command("list")
@@ -20,7 +23,7 @@ def list_users(limit: int) -> None:
     found = services().stores.users.newest(limit)
     table(
         ["user_id", "username", "registered", "blocked"],
-        [(u.user_id, u.username, f"{u.created_at:%Y-%m-%d %H:%M}", "yes" if u.blocked_at else "") for u in found],
+        [(u.user_id, u.username, f"{u.created_at:%Y-%m-%d %H:%M}", "yes" if u.blocked_since else "") for u in found],
     )
 
 
@@ -30,12 +33,11 @@ def list_users(limit: int) -> None:
 def show(username: str) -> None:
     """A player and the standing on each board."""
     stores = services().stores
-    user = stores.users.find(username)
-    if user is None:
-        raise NotFound(f"There is no player named {username!r}.")
+    user = stores.users.by_name(username)
     click.echo(f"{user.username}  {user.user_id}  registered {user.created_at:%Y-%m-%d %H:%M}")
-    if user.blocked_at:
-        click.echo(f"blocked since {user.blocked_at:%Y-%m-%d %H:%M}")
+    for what, since in (("blocked", user.blocked_since), ("hidden", user.hidden_at), ("erased", user.erased_at)):
+        if since:
+            click.echo(f"{what} since {since:%Y-%m-%d %H:%M}")
     rows: list[tuple[str, int, int]] = []
     for board in stores.catalogue.boards:
         entries = stores.ranking.ranks(board, [user.user_id]).entries
@@ -45,25 +47,54 @@ def show(username: str) -> None:
 
 @users.command("block")
 @click.argument("username")
-@click.option("--reason", required=True, help="Why; kept with the player.")
+@click.option("--for", "seconds", type=SECONDS, help="How long, as 10m or 7d; without an end when left out.")
+@with_reason
 @told_plainly
-def block(username: str, reason: str) -> None:
+def block(username: str, seconds: int | None, reason: str, by: str) -> None:
     """Refuse a player everywhere within a second."""
-    _set_blocked(username, blocked=True, reason=reason)
+    services().stores.desk.restrict("user", username, "block", why(reason, by), seconds=seconds)
     click.echo(f"{username} is blocked.")
 
 
 @users.command("unblock")
 @click.argument("username")
-@click.option("--reason", required=True, help="Why; kept with the player.")
+@with_reason
 @told_plainly
-def unblock(username: str, reason: str) -> None:
+def unblock(username: str, reason: str, by: str) -> None:
     """Let a blocked player in again."""
-    _set_blocked(username, blocked=False, reason=reason)
+    services().stores.desk.lift("user", username, "block", why(reason, by))
     click.echo(f"{username} is not blocked any more.")
 
 
-def _set_blocked(username: str, *, blocked: bool, reason: str) -> None:
+@users.command("change-key")
+@click.argument("username")
+@with_reason
+@told_plainly
+def change_key(username: str, reason: str, by: str) -> None:
+    """Give a player a new signature key; the old one is refused everywhere within a second. Printed once, alone on the
+    last line: to revoke a key, tell nobody the new one.
+    """
+    key = services().stores.desk.change_key(username, why(reason, by))
+    click.echo(f"The new key of {username}:")
+    click.echo(key.hex())
+
+
+@users.command("export")
+@click.argument("username")
+@told_plainly
+def export(username: str) -> None:
+    """Everything that is kept of a player but the key and the history (`audit export`), in JSON."""
     stores = services().stores
-    with stores.engine.begin() as connection:
-        stores.users.set_blocked(connection, username, blocked=blocked, reason=reason)
+    user = stores.users.by_name(username)
+    with stores.engine.connect() as connection:
+        click.echo(json.dumps(privacy.copy_of(connection, user.user_id), indent=1, default=str))
+
+
+@users.command("erase")
+@click.argument("username")
+@with_reason
+@told_plainly
+def erase(username: str, reason: str, by: str) -> None:
+    """Forget who a player is: name, e-mail, key, addresses. Scores and their sealed history stay, under an id alone."""
+    services().stores.desk.erase(username, why(reason, by))
+    click.echo(f"{username} is erased.")

@@ -9,8 +9,9 @@ from uuid import uuid4
 import structlog
 
 from models import deadlines
+from models.accounts import tickets
 from models.accounts.tokens import Claims
-from models.errors import TokenExpired, TokenInvalid
+from models.errors import NotReady, ScoreboardError, TokenExpired, TokenInvalid, TokenRevoked
 from models.pipeline import ledger
 from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
@@ -46,6 +47,27 @@ class Admission:
             raise TokenInvalid("A socket takes an access token.")
         self.still_holds(claims)
         return claims
+
+    def use_ticket(self, ticket: str) -> Claims:
+        """The player whose ticket this is; it is used up by this.
+
+        Raises:
+            TokenInvalid, TokenExpired, TokenRevoked (also for a ticket that was used), UserBlocked, NotReady.
+        """
+        jti, claims = self._services.identity.read_ticket(ticket)
+        self.still_holds(claims)
+        try:
+            with self._services.stores.engine.begin() as connection:
+                is_new = tickets.spend(connection, jti)
+        except AWAY as error:
+            raise NotReady(retry_after_seconds=1) from error
+        if not is_new:
+            raise TokenRevoked("The ticket was used before.")
+        return claims
+
+    def blocks_address(self, address: str) -> bool:
+        """Whether an address is refused now (I10)."""
+        return self._revocations.restrictions.blocks_address(address)
 
     def still_holds(self, claims: Claims) -> None:
         """Let a token pass that is not expired, not revoked, and whose player is not blocked.
@@ -95,7 +117,14 @@ class Admission:
             )
         self._services.wakeup.wake(receipt.shard)
         count_receipt(receipt, "socket")
+        if not receipt.replayed:
+            self._services.stores.watch.accepted(update.action, claims.subject, update.value)
         return receipt.replayed
+
+    def noted(self, cause: ScoreboardError, claims: Claims | None, *, address: str) -> None:
+        """Something was refused that rules may care about."""
+        user_id = claims.subject if claims is not None else None
+        self._services.stores.watch.note(cause.code, address=address, user_id=user_id, request_id=request_id_of(None))
 
     def outcome(self, claims: Claims, action_id: str) -> list[Result]:
         """What an update did on each board, with the rank first told or else that of now.

@@ -40,11 +40,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("scoreboard.live", static_folder=None)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    live = Live(_open(app, settings))
+    services = _open(app, settings)
+    live = Live(services)
     app.extensions[EXTENSION] = live
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     install_requests(app, RequestLog("scoreboard-sockets", settings.log_level))
-    install_problems(app)
+    install_problems(app, services.stores.watch)
     install_handshake(app, settings.allowed_origins, live.roster)
     _install_routes(app, live)
     return app
@@ -56,7 +57,7 @@ def _open(app: Flask, settings: Settings) -> Services:
         settings=settings,
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
-        limits=Limits(app, settings, stores.redis),
+        limits=Limits(app, settings, stores.redis, stores.revocations.restrictions),
         wakeup=Wakeup(settings, stores.redis),
     )
 

@@ -42,6 +42,8 @@ USER_BLOCKED: Final = Closing(4401, "user_blocked", "This player is blocked.")
 
 BOARD_UNKNOWN: Final = Closing(4404, "board_unknown", "There is no board of that name.")
 
+TOO_MANY_OF_USER: Final = Closing(4429, "too_many_of_user", "This player has all the sockets they may have.")
+ADDRESS_BLOCKED: Final = Closing(4429, "address_blocked", "This address is blocked for now.")
 TOO_MANY_MESSAGES: Final = Closing(4429, "too_many_messages", "Send fewer messages.")
 TOO_MANY_CONNECTIONS: Final = Closing(4429, "too_many_connections", "Connect less often from this address.")
 TOO_MANY_SOCKETS: Final = Closing(4429, "too_many_sockets", "This address has all the sockets it may have.")

@@ -79,7 +79,7 @@ def _check_origin(allowed: tuple[str, ...]) -> None:
         Forbidden: the page comes from elsewhere.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and "*" not in allowed and origin.rstrip("/") not in allowed:
+    if origin is not None and "*" not in allowed and origin not in allowed:
         raise Forbidden("Pages of this origin may not connect.")
 
 

@@ -64,6 +64,7 @@ class Live:
             verifying=Errands(at_once=VERIFYING_AT_ONCE, waiting_most=most).run,
             accepting=Errands(at_once=ACCEPTING_AT_ONCE, waiting_most=ACCEPTING_WAITING_MOST).run,
             gone=self.roster.leave,
+            identify=self.roster.identify,
         )
         self._rounds = Rounds(self.roster, admission, give_way=_give_way)
         # A client of its own: the feed's connection is broken off when it is silent, never another's.
@@ -75,6 +76,7 @@ class Live:
         """Begin; in the process and the event loop that will serve."""
         self._services.stores.revocations.start()
         self._services.limits.start()
+        self._services.stores.watch.start()
         self._services.wakeup.start()
         self._greenlets = [
             gevent.spawn(self.feed.run),
@@ -125,6 +127,8 @@ class Live:
         """Why this socket is closed at once, with a code that browsers can read."""
         if board not in self._services.stores.catalogue.boards:
             return closing.BOARD_UNKNOWN
+        if self._admission.blocks_address(address):
+            return closing.ADDRESS_BLOCKED
         try:
             self._services.limits.address(address)
         except ScoreboardError:

@@ -51,6 +51,7 @@ class Subscribe(Struct, frozen=True, forbid_unknown_fields=True, tag="subscribe"
 
     top: Annotated[int, Meta(ge=1, le=TOP_MOST)] = TOP_DEFAULT
     token: str | None = None
+    ticket: str | None = None
     resume: Resume | None = None
 
 

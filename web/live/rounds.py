@@ -23,7 +23,10 @@ SESSIONS_BEFORE_GIVING_WAY: Final = 500
 
 
 class Holding(Protocol):
-    """Whether a token that held still holds."""
+    """Whether whoever was let in still may be here."""
+
+    def blocks_address(self, address: str) -> bool:
+        """Whether an address is refused now."""
 
     def still_holds(self, claims: Claims) -> None:
         """Raises ScoreboardError when it does not, NotReady when that cannot be known now."""
@@ -42,6 +45,8 @@ class Rounds:
         can_tell = True
         for count, session in enumerate(self._sessions, 1):
             self._look_after(session, time.monotonic())
+            if session.closing_since is None and self._admission.blocks_address(session.address):
+                session.close(closing.ADDRESS_BLOCKED)
             if can_tell and session.claims is not None and session.closing_since is None:
                 can_tell = self._check_token(session, session.claims)
             if count % SESSIONS_BEFORE_GIVING_WAY == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -187,7 +187,9 @@ class Session:
         if isinstance(item, Closed):
             self._answer_close(item.code)
         elif self.closing_since is not None:
-            return  # they may still be sending what they sent before they read our close frame
+            self._credit -= 1.0  # they may still be sending what they sent before they read our close frame
+            if self._credit < -FRAMES_BURST:
+                self.cut()
         elif not self._has_credit():
             self.close(closing.TOO_MANY_MESSAGES)
         elif isinstance(item, Text):
@@ -236,18 +238,24 @@ class Session:
             self._score(message)
 
     def _subscribe(self, message: messages.Subscribe) -> None:
-        if message.token is None:
+        admission = self._shared.admission
+        if message.token is not None:
+            verify = partial(admission.verify, message.token)
+        elif message.ticket is not None:
+            verify = partial(admission.use_ticket, message.ticket)
+        else:
             self._join(message, None)
             return
         self._pending = []
-        if not self._shared.verifying(partial(self._verify, message, message.token)):
+        if not self._shared.verifying(partial(self._verify, message, verify)):
             self.close(closing.FULL)
 
-    def _verify(self, message: messages.Subscribe, token: str) -> None:
-        """Errand: have the token verified, then go on with what was said meanwhile."""
+    def _verify(self, message: messages.Subscribe, verify: Callable[[], Claims]) -> None:
+        """Errand: have the token or the ticket verified, then go on with what was said meanwhile."""
         try:
-            claims = self._shared.admission.verify(token)
+            claims = verify()
         except ScoreboardError as error:
+            self._shared.admission.noted(error, None, address=self.address)
             self.close(closing.of_error(error))
             return
         pending, self._pending = self._pending or [], None
@@ -259,6 +267,9 @@ class Session:
                 self._read(text)
 
     def _join(self, message: messages.Subscribe, claims: Claims | None) -> None:
+        if not self._shared.identify(self, claims.user_id if claims is not None else None):
+            self.close(closing.TOO_MANY_OF_USER)
+            return
         self._shared.hub.leave(self)
         self.claims = claims
         self.subscribed = True
@@ -314,6 +325,7 @@ class Session:
             replayed = self._shared.admission.accept(claims, update, address=self.address)
             self._say_accepted(claims, update, replayed=replayed)
         except ScoreboardError as error:
+            self._shared.admission.noted(error, claims, address=self.address)
             if error.code in closing.BY_ERROR:
                 self.close(closing.of_error(error))
             else:

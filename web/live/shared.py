@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from models.accounts.tokens import Claims
+from models.errors import ScoreboardError
 from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
 from web.live import hub, messages
@@ -36,6 +37,12 @@ class Admitting(Protocol):
     def verify(self, token: str) -> Claims:
         """Raises ScoreboardError when the token does not hold."""
 
+    def use_ticket(self, ticket: str) -> Claims:
+        """The same of a ticket, which is used up by this."""
+
+    def noted(self, cause: ScoreboardError, claims: Claims | None, *, address: str) -> None:
+        """Something was refused."""
+
     def take(self, claims: Claims, update: SignedUpdate, *, address: str, done: Callable[[Verdict], None]) -> bool:
         """Whether the update is taken without waiting: then `done` is told its verdict after its commit."""
 
@@ -53,9 +60,11 @@ class Errand(Protocol):
 
 
 class Shared:
-    """The hub, the stores' decisions and the errands; `gone` is told of each session that is over."""
+    """The hub, the stores' decisions and the errands; `gone` is told of each session that is over, and `identify` of
+    whose a session is: False when that player may have no more.
+    """
 
-    __slots__ = ("accepting", "admission", "gone", "hub", "verifying")
+    __slots__ = ("accepting", "admission", "gone", "hub", "identify", "verifying")
 
     def __init__(
         self,
@@ -65,9 +74,11 @@ class Shared:
         verifying: Errand,
         accepting: Errand,
         gone: Callable[[Any], None],
+        identify: Callable[[Any, str | None], bool],
     ) -> None:
         self.hub = hub
         self.admission = admission
         self.verifying = verifying
         self.accepting = accepting
         self.gone = gone
+        self.identify = identify

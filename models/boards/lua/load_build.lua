@@ -3,12 +3,17 @@
 -- ARGV  build id, seconds, then for each player the five of refresh.lua
 -- Returns 0 when the build is no longer this caller's
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+local HIDDEN = string.rep('\255', 16)
 for i = 3, #ARGV, 5 do
   local user, place, version = ARGV[i], ARGV[i + 1], ARGV[i + 3]
+  if place == '' then place = HIDDEN end
   local held = redis.call('HGET', KEYS[2], user)
   if not held or struct.unpack('>I8', held, 17) < struct.unpack('>I8', version) then
-    if held then redis.call('ZREM', KEYS[1], string.sub(held, 1, 16) .. user) end
-    redis.call('ZADD', KEYS[1], ARGV[i + 2], place .. user)
+    local heldPlace = held and string.sub(held, 1, 16)
+    if heldPlace == HIDDEN then redis.call('HINCRBY', KEYS[2], '', -1)
+    elseif heldPlace then redis.call('ZREM', KEYS[1], heldPlace .. user) end
+    if place == HIDDEN then redis.call('HINCRBY', KEYS[2], '', 1)
+    else redis.call('ZADD', KEYS[1], ARGV[i + 2], place .. user) end
     redis.call('HSET', KEYS[2], user, place .. version .. ARGV[i + 4])
   end
 end

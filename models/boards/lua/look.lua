@@ -4,7 +4,9 @@
 -- Returns false when the board is missing, else {version, total, {user, value or '', member or '', double or '', …}}
 local version = redis.call('HGET', KEYS[3], 'version')
 local total = redis.call('ZCARD', KEYS[1])
-if not version or total ~= redis.call('HLEN', KEYS[2]) then return false end
+local hidden = redis.call('HGET', KEYS[2], '')
+local values = redis.call('HLEN', KEYS[2]) - (hidden and hidden + 1 or 0)
+if not version or total ~= values then return false end
 
 local found = {}
 local function add(user, value, member, double)

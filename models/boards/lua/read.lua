@@ -5,11 +5,14 @@
 local version = redis.call('HGET', KEYS[3], 'version')
 if not version then return false end
 local total = redis.call('ZCARD', KEYS[1])
-if total ~= redis.call('HLEN', KEYS[2]) then return false end
+local hidden = redis.call('HGET', KEYS[2], '')
+if total ~= redis.call('HLEN', KEYS[2]) - (hidden and hidden + 1 or 0) then return false end
 
+local HIDDEN = string.rep('\255', 16)
 local function member(user)
   local held = redis.call('HGET', KEYS[2], user)
-  return held and (string.sub(held, 1, 16) .. user)
+  local place = held and string.sub(held, 1, 16)
+  return place and place ~= HIDDEN and (place .. user)
 end
 
 local found = {}

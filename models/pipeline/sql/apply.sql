@@ -1,6 +1,7 @@
 -- Applies the oldest updates of a shard: one statement and so one transaction for inbox, scores and history (I3).
 -- The caller holds the shard's lock. Whatever the size of the batch, the number of statements is one.
 --   claimed    leaves the inbox here; comes back whole if anything below fails
+--   held       what a player in quarantine sent waits there for an operator, with its place in the order of acceptance
 --   parked     what the catalogue does not know is kept with its reason, never dropped
 --   credited   one row an update and board
 --   summed     scores are locked in one order (user, board), so that two batches cannot wait for each other
@@ -16,8 +17,23 @@ WITH claimed AS MATERIALIZED (
     ))
     RETURNING *
 ),
+quarantined AS MATERIALIZED (
+    SELECT subject::uuid AS user_id FROM restrictions
+    WHERE kind = 'quarantine' AND lifted_at IS NULL AND (ends_at IS NULL OR ends_at > clock_timestamp())
+),
+held AS (
+    INSERT INTO quarantine (user_id, action_id, shard, action, value, signature, nonce, ip_address, request_id, vouch,
+        accepted_at)
+    SELECT user_id, action_id, shard, action, value, signature, nonce, ip_address, request_id, vouch, accepted_at
+    FROM claimed WHERE user_id IN (SELECT user_id FROM quarantined)
+    RETURNING 1
+),
 ids AS MATERIALIZED (
     SELECT left(uuidv7()::text, 28) AS prefix
+),
+written AS MATERIALIZED (  -- after all that is or will be sealed, whatever the clock says: a seal never gains a row
+    SELECT greatest(statement_timestamp(), (SELECT upto FROM progress WHERE name = 'sealing')
+        + interval '1 microsecond') AS instant
 ),
 worth AS (
     SELECT * FROM unnest(%(actions)s::text[], %(boards)s::text[], %(seasons)s::integer[], %(points)s::bigint[])
@@ -25,15 +41,16 @@ worth AS (
 ),
 parked AS (
     INSERT INTO dead_letters (user_id, action_id, code, detail, attempts, shard, action, value, signature, nonce,
-        ip_address, request_id, accepted_at)
+        ip_address, request_id, vouch, accepted_at)
     SELECT user_id, action_id, 'action_unknown', 'The catalogue has no action of that name any more.', attempts + 1,
-        shard, action, value, signature, nonce, ip_address, request_id, accepted_at
-    FROM claimed WHERE action NOT IN (SELECT action FROM worth)
+        shard, action, value, signature, nonce, ip_address, request_id, vouch, accepted_at
+    FROM claimed WHERE action NOT IN (SELECT action FROM worth) AND user_id NOT IN (SELECT user_id FROM quarantined)
     RETURNING 1
 ),
 credited AS MATERIALIZED (
     SELECT c.*, w.board, w.season, c.value * w.points AS increment
     FROM claimed c JOIN worth w ON w.action = c.action
+    WHERE c.user_id NOT IN (SELECT user_id FROM quarantined)
 ),
 running AS MATERIALIZED (
     SELECT *,
@@ -64,10 +81,11 @@ summed AS (
 ),
 appended AS (
     INSERT INTO score_history (id, user_id, board, season, version, action_id, action, value, score_increment,
-        previous_score, new_score, signature, nonce, ip_address, request_id, accepted_at)
-    SELECT ((SELECT prefix FROM ids) || lpad(to_hex(row_number() OVER ()), 8, '0'))::uuid, r.user_id, r.board, r.season, s.version - (r.nth_from_last - 1), r.action_id, r.action, r.value, r.increment,
+        previous_score, new_score, signature, nonce, ip_address, request_id, vouch, accepted_at, created_at)
+    SELECT ((SELECT prefix FROM ids) || lpad(to_hex(row_number() OVER ()), 8, '0'))::uuid,
+        r.user_id, r.board, r.season, s.version - (r.nth_from_last - 1), r.action_id, r.action, r.value, r.increment,
         (s.score - r.tail)::bigint, (s.score - r.tail + r.increment)::bigint,
-        r.signature, r.nonce, r.ip_address, r.request_id, r.accepted_at
+        r.signature, r.nonce, r.ip_address, r.request_id, r.vouch, r.accepted_at, (SELECT instant FROM written)
     FROM running r JOIN summed s ON s.user_id = r.user_id AND s.board = r.board AND s.season = r.season
     ORDER BY r.seq
     RETURNING user_id, board, season, action_id, score_increment, previous_score, new_score, request_id, accepted_at
@@ -81,7 +99,7 @@ marked AS (
     RETURNING id
 )
 SELECT 'batch', (SELECT id FROM marked), (SELECT count(*) FROM claimed), (SELECT count(*) FROM parked),
-    NULL::text, NULL::text, NULL::integer, NULL::text, NULL::bigint, NULL::bigint, NULL::bigint, NULL::text,
+    NULL::text, NULL::text, NULL::integer, NULL::text, (SELECT count(*) FROM held), NULL::bigint, NULL::bigint, NULL::text,
     NULL::bigint
 UNION ALL
 SELECT 'applied', NULL, NULL, NULL, user_id::text, board, season, action_id, previous_score, score_increment, new_score,
@@ -89,6 +107,6 @@ SELECT 'applied', NULL, NULL, NULL, user_id::text, board, season, action_id, pre
 FROM appended
 UNION ALL
 SELECT 'standing', NULL, NULL, NULL, s.user_id::text, s.board, s.season,
-    (SELECT username FROM users u WHERE u.id = s.user_id), s.score, s.version, NULL, NULL,
+    (SELECT CASE WHEN hidden_at IS NULL THEN '+' ELSE '-' END || username FROM users u WHERE u.id = s.user_id), s.score, s.version, NULL, NULL,
     (extract(epoch FROM s.reached_at) * 1000000)::bigint
 FROM summed s

@@ -136,7 +136,7 @@ MUTANTS: Final = (
         "nonce-forgotten",
         "the nonce of a signed update is checked but not kept, so that it may be used again",
         "I2",
-        (Edit(_ACCEPT, "            nonce=update.nonce.lower(),\n", "            nonce=None,\n"),),
+        (Edit(_ACCEPT, "            nonce=nonce,\n", "            nonce=None,\n"),),
         red=(
             f"{_TESTS}::test_one_nonce_raced_for_fifty_actions_is_spent_once",
             "tests/integration/test_api_refusals.py::test_an_action_id_and_a_nonce_serve_one_action",

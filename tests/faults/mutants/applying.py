@@ -15,7 +15,7 @@ _KILLED: Final = f"{_TESTS}::test_a_killed_connection_while_draining_loses_and_d
 #: Rows are taken out of the inbox by a transaction of its own, and applied from the worker's memory by the next.
 _TAKE_FIRST: Final = """\
         with connection.transaction():
-            connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+            connection.execute(_LOCK, {"space": LOCK_SPACE, "shard": shard})
             connection.execute("CREATE TEMP TABLE IF NOT EXISTS taken (LIKE inbox)")
             connection.execute(
                 "WITH gone AS (DELETE FROM inbox WHERE shard = %s RETURNING *) INSERT INTO taken SELECT * FROM gone",

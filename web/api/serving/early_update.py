@@ -45,6 +45,7 @@ class EarlyUpdate:
         self._to_flask = to_flask
         self._hops = services.settings.trusted_proxies
         self._users = services.stores.users
+        self._restrictions = services.stores.revocations.restrictions
         self._line = LoopLine(loop, services.settings.database_url)
         turns = LoopTurns(loop)
         self._acceptor = LoopAcceptor(turns, services, self._line.open, way="single")
@@ -87,6 +88,9 @@ class EarlyUpdate:
 
         try:
             address = self._address(exchange)
+            if self._restrictions.blocks_address(address):
+                self._lane.leave()
+                return False
             update = parse_update(exchange.body)
             taken = self._acceptor.take(
                 user_id,
