@@ -1,12 +1,12 @@
 """The secrets of a stack: made once, at the first start, and kept with its data."""
 
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from deploy.local.errors import StackError
+from models.private_file import write_private
 
 KEY_BYTES: Final = 32  # AES-256 takes exactly these; HS256 at least these
 
@@ -18,7 +18,7 @@ def load_or_make(path: Path) -> dict[str, str]:
         StackError: when the file is there but cannot be read.
     """
     if not path.exists():
-        _write(path, _new())
+        write_private(path, _new())
     content = read(path)
     if "FLOWER_BASIC_AUTH" not in content:
         raise _unreadable(path, "it holds no secrets")
@@ -45,12 +45,7 @@ def renew_token_keys(path: Path, name: str) -> None:
     Raises:
         StackError: when the file cannot be read.
     """
-    _write(path, {**load_or_make(path), "TOKEN_KEYS": f"{name}:{secrets.token_hex(KEY_BYTES)}"})
-
-
-def write_private(path: Path, content: dict[str, str]) -> None:
-    """Write a JSON file that only its owner can read, whole or not at all."""
-    _write(path, content)
+    write_private(path, {**load_or_make(path), "TOKEN_KEYS": f"{name}:{secrets.token_hex(KEY_BYTES)}"})
 
 
 def _unreadable(path: Path, why: str) -> StackError:
@@ -65,14 +60,3 @@ def _new() -> dict[str, str]:
         "ENCRYPTION_KEYS": f"first:{secrets.token_hex(KEY_BYTES)}",
         "FLOWER_BASIC_AUTH": f"scoreboard:{secrets.token_urlsafe(18)}",
     }
-
-
-def _write(path: Path, content: dict[str, str]) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

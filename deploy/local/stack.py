@@ -20,6 +20,7 @@ from deploy.local.folders import Folders
 from deploy.local.ports import listening, require_free
 from deploy.local.processes import end, marked
 from models.errors import SettingsInvalid
+from models.private_file import write_private
 from models.settings import Settings
 
 STORES_SECONDS_MOST: Final = 40.0  # a crash recovery of 2 GB of WAL takes part of this
@@ -69,7 +70,7 @@ class Stack:
         self._wait("supervisord", lambda: supervision.running(self.folders), STORES_SECONDS_MOST)
         self._start_stores()
         self._migrate()
-        secret_keys.write_private(self.folders.environment_file, environment.shared(self.environ))
+        write_private(self.folders.environment_file, environment.shared(self.environ))
         self._start_processes()
 
     def watch(self) -> None:

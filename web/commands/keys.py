@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from flask.cli import AppGroup
 
 from models.accounts.tokens import REFRESH_SECONDS
+from models.private_file import write_private
 from web.commands.acting import SECONDS
 from web.commands.output import progress, table, told_plainly
 from web.services import services
@@ -61,7 +61,7 @@ def rotate(what: str, keep: int) -> None:
         until = datetime.now(UTC) + timedelta(seconds=keep)
         old = [part if "@" in part else f"{part}@{until:%Y-%m-%dT%H:%M:%SZ}" for part in old]
     content[_NAMES[what]] = ",".join([f"{kid}:{secrets.token_hex(_KEY_BYTES)}", *old])
-    _write_private(path, content)
+    write_private(path, content)
     click.echo(f"{kid} is the first of {_NAMES[what]} in {path}.")
     click.echo(
         "Now start the processes anew: make reload"
@@ -94,15 +94,3 @@ def _first_in(path: Path, name: str) -> str | None:
     """The name of the first key in the file; the environment may have others, which come before."""
     keys: str = json.loads(path.read_text("utf-8")).get(name, "")
     return keys.partition(":")[0].strip() or None
-
-
-def _write_private(path: Path, content: dict[str, str]) -> None:
-    """Whole or not at all, and for its owner alone."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

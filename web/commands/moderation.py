@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 
 from models.guard import acts
 from models.guard.moderation import Span
-from web.commands.acting import INSTANT, why, with_reason
+from web.commands.acting import INSTANT, F, why, with_reason
 from web.commands.output import table, told_plainly
 from web.services import services
 
@@ -36,16 +36,16 @@ def show(username: str, reason: str, by: str) -> None:
     click.echo(f"{username} is on the boards again." if changed else f"{username} was not hidden.")
 
 
-_ids = click.option("--action-id", "action_ids", multiple=True, help="An update; repeatable.")
-_since = click.option("--since", type=INSTANT, help="From this moment on, as 2026-11-25T10:00:00Z.")
-_until = click.option("--until", type=INSTANT, help="Before this moment.")
+def _with_span(command: F) -> F:
+    """Adds the options that say which updates; `_span` takes them."""
+    command = click.option("--until", type=INSTANT, help="Before this moment.")(command)
+    command = click.option("--since", type=INSTANT, help="From this moment on, as 2026-11-25T10:00:00Z.")(command)
+    return click.option("--action-id", "action_ids", multiple=True, help="An update; repeatable.")(command)
 
 
 @moderation.command("void")
 @click.argument("username")
-@_ids
-@_since
-@_until
+@_with_span
 @with_reason
 @told_plainly
 def void(
@@ -58,9 +58,7 @@ def void(
 
 @moderation.command("restore")
 @click.argument("username")
-@_ids
-@_since
-@_until
+@_with_span
 @with_reason
 @told_plainly
 def restore(
