@@ -1,0 +1,1 @@
+"""`make production`: the whole deployment on one machine, without containers."""
