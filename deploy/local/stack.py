@@ -1,14 +1,10 @@
 """One stack from its start to its end: stores, migrations, processes, readiness, and the way back."""
 
-import json
-import os
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -18,33 +14,48 @@ from deploy.local.embedded import postgres, valkey
 from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.ports import listening, require_free
-from deploy.local.processes import end, marked
+from deploy.local.runner import Runner
 from models.errors import SettingsInvalid
 from models.private_file import write_private
 from models.settings import Settings
 
 STORES_SECONDS_MOST: Final = 40.0  # a crash recovery of 2 GB of WAL takes part of this
 READY_SECONDS_MOST: Final = 60.0
-LEFTOVERS_SECONDS: Final = 9.0  # what a supervisord that is stopping takes at most
 STOP_SECONDS_MOST: Final = 8.8  # so that, with the kill that may follow, all is over within ten
-STARTS_OF_A_CRASH: Final = 3
-LOG_TAIL_LINES: Final = 25
+# Started in this order and stopped in the reverse, each group as one: first nobody new comes in, then what was taken
+# in is worked off, then the stores close.
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "stores": ("postgres", "cache", "broker"),
+    "work": ("worker", "beat", "flower"),
+    "edge": ("web", "sockets"),
+}
+# Before supervisord kills; measured when idle: 1.1, 2.3 (a Celery worker's warm shutdown) and 0.1. Should all of them
+# need all of it, the runner's own deadline comes first: what is committed is safe, and PostgreSQL recovers.
+STOP_SECONDS: Final[Mapping[str, int]] = {"edge": 3, "work": 4, "stores": 4}
+STOP_SIGNALS: Final[Mapping[str, str]] = {"postgres": "INT"}  # SIGTERM would wait for clients to leave
 
 
 @dataclass
 class Stack:
-    """The parts of a stack in the order in which they come up; `say` tells the person what is being done."""
+    """The parts of a stack in the order in which they come up."""
 
-    folders: Folders
-    environ: dict[str, str]
+    runner: Runner
     embedded: list[str]
-    say: Callable[[str], None]
-    supervisord: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @classmethod
     def configured(cls, given: Mapping[str, str], folders: Folders, say: Callable[[str], None]) -> "Stack":
         """A stack for the given environment; nothing runs yet."""
-        return cls(folders, environment.build(given, folders), environment.embedded_names(given), say)
+        return cls(Runner(folders, environment.build(given, folders), say), environment.embedded_names(given))
+
+    @property
+    def folders(self) -> Folders:
+        """Where everything of this stack lies."""
+        return self.runner.folders
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of its processes."""
+        return self.runner.environ
 
     def start(self) -> None:
         """Bring everything up and return when the service is ready.
@@ -52,7 +63,7 @@ class Stack:
         Raises:
             StackError: when it cannot be; call `stop` all the same.
         """
-        self._clear_leftovers()
+        self.runner.clear_leftovers()
         require_free(environment.addresses(self.environ))
         if "postgres" in self.embedded:
             postgres.require_whole(self.folders.postgres)
@@ -63,11 +74,7 @@ class Stack:
         secrets = secret_keys.load_or_make(self.folders.secrets_file)
         self._check_settings()
         commands = self._commands(secrets)
-        (self.folders.run / "commands.json").touch(mode=0o600)
-        (self.folders.run / "commands.json").write_text(json.dumps(commands), "utf-8")
-        supervision.write_configuration(self.folders, list(commands))
-        self.supervisord = supervision.start(self.folders, self.environ)
-        self._wait("supervisord", lambda: supervision.running(self.folders), STORES_SECONDS_MOST)
+        self.runner.supervise(commands, [_program(name) for name in commands], list(GROUPS))
         self._start_stores()
         self._migrate()
         write_private(self.folders.environment_file, environment.shared(self.environ))
@@ -75,36 +82,17 @@ class Stack:
 
     def watch(self) -> None:
         """Return only by an exception: StackError when supervisord has ended, or a signal's."""
-        if self.supervisord is None:
-            return
-        code = self.supervisord.wait()
-        raise StackError(f"supervisord ended by itself (code {code}); ending what is left.", self._tail("supervisord"))
+        self.runner.watch()
 
     def stop(self) -> None:
         """End everything in order, and by force what does not end; afterwards no process is left."""
-        if self.supervisord is not None:
-            self.supervisord.terminate()
-            try:
-                self.supervisord.wait(STOP_SECONDS_MOST)
-            except subprocess.TimeoutExpired:
-                self.supervisord.kill()
-                self.supervisord.wait()
-        end(marked(self.folders.data), patience_seconds=0.2)
-        self.folders.environment_file.unlink(missing_ok=True)
-        self.folders.remove_outside()
+        self.runner.stop(STOP_SECONDS_MOST)
 
     def flower_login(self) -> tuple[str, str]:
         """Flower's address, and its user and password as `user:password`."""
         secrets = secret_keys.load_or_make(self.folders.secrets_file)
         login = self.environ.get("FLOWER_BASIC_AUTH") or secrets["FLOWER_BASIC_AUTH"]
         return f"http://127.0.0.1:{self.environ['FLOWER_PORT']}", login
-
-    def _clear_leftovers(self) -> None:
-        """A stack whose runner was killed is still ending, or was killed in parts: nobody else has the lock."""
-        left = marked(self.folders.data)
-        if left:
-            self.say(f"ending {len(left)} processes which an earlier stack left in {self.folders.data}")
-            end(left, LEFTOVERS_SECONDS)
 
     def _check_settings(self) -> None:
         try:
@@ -132,7 +120,7 @@ class Stack:
         if not self.embedded:
             return
         folders = self.folders
-        self.say("starting PostgreSQL and Valkey")
+        self.runner.say("starting PostgreSQL and Valkey")
         if "postgres" in self.embedded:
             settings = {**postgres.SETTINGS, **archive.settings(folders.wal)}
             postgres.prepare(folders.postgres, folders.run, folders.sockets, settings)
@@ -141,78 +129,43 @@ class Stack:
                 valkey.prepare(folders.run, folders.sockets, name, kind, data)
         supervision.start_group(folders, "stores")
         for name in self.embedded:
-            self._wait(name, self._answers(name), STORES_SECONDS_MOST)
+            self.runner.wait(name, self._answers(name), STORES_SECONDS_MOST)
         if "postgres" in self.embedded:
             try:
                 postgres.ensure_database(folders.sockets)
             except psycopg.Error as error:
-                raise StackError(f"the embedded PostgreSQL refuses us: {error}", self._tail("postgres")) from error
+                raise StackError(
+                    f"the embedded PostgreSQL refuses us: {error}", self.runner.tail("postgres")
+                ) from error
 
     def _answers(self, name: str) -> Callable[[], bool]:
         sockets = self.folders.sockets
         return lambda: postgres.answers(sockets) if name == "postgres" else valkey.answers(sockets, name)
 
     def _migrate(self) -> None:
-        self.say("bringing the database's tables up to date")
-        command = [sys.executable, "-m", "migrations", "upgrade"]
-        with (self.folders.logs / "migrate.log").open("wb") as log:
-            code = subprocess.run(
-                command,
-                cwd=procfile.ROOT,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                check=False,
-            ).returncode
-        if code != 0:
-            raise StackError(f"the migration failed (code {code}): see its log.", self._tail("migrate"))
+        self.runner.say("bringing the database's tables up to date")
+        self.runner.run("migrate", [sys.executable, "-m", "migrations", "upgrade"])
 
     def _start_processes(self) -> None:
         names = list(procfile.read())
-        self.say(f"starting {', '.join(names)}")
-        for group in supervision.GROUPS:
-            if any(supervision.group_of(name) == group for name in names):
+        self.runner.say(f"starting {', '.join(names)}")
+        for group, members in GROUPS.items():
+            if set(members) & set(names):
                 supervision.start_group(self.folders, group)
         url = environment.web_url(self.environ) + "/readyz"
         addresses = environment.addresses(self.environ).values()
-        self._wait(
+        self.runner.wait(
             "the service",
             lambda: all(listening(host, port) for host, port in addresses) and _ready(url),
             READY_SECONDS_MOST,
             names,
         )
 
-    def _wait(
-        self, what: str, condition: Callable[[], bool], seconds: float, processes: list[str] | None = None
-    ) -> None:
-        """Wait for the condition, but not for a process that keeps ending."""
-        deadline = time.monotonic() + seconds
-        pause_seconds = 0.03
-        while not condition():
-            for name in processes or [what]:
-                if self._starts(name) >= STARTS_OF_A_CRASH:
-                    raise StackError(f"{name} cannot start: its log says why.", self._tail(name))
-            if self.supervisord is None or self.supervisord.poll() is not None:
-                raise StackError("supervisord did not stay up.", self._tail("supervisord"))
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"{what} did not become ready within {seconds:.0f} s: see {self.folders.logs}.", self._tail(what)
-                )
-            time.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 1.1, 0.2)
 
-    def _starts(self, name: str) -> int:
-        path = self.folders.run / "starts" / name
-        return len(path.read_text("ascii").split()) if path.exists() else 0
-
-    def _tail(self, name: str) -> str:
-        candidates = [self.folders.logs / f"{name}{suffix}" for suffix in (".out", ".log")]
-        path = next((each for each in candidates if each.exists() and each.stat().st_size), None)
-        if path is None:
-            return ""
-        lines = path.read_text("utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return os.linesep.join([f"the end of {path}:", *(f"  {line}" for line in lines)])
+def _program(name: str) -> supervision.Program:
+    """How the supervisor treats a process; one that no group names works in the middle."""
+    group = next((group for group, names in GROUPS.items() if name in names), "work")
+    return supervision.Program(name, group, STOP_SIGNALS.get(name, "TERM"), STOP_SECONDS[group])
 
 
 def _ready(url: str) -> bool:

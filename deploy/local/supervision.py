@@ -5,7 +5,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from xmlrpc.client import ServerProxy
@@ -16,28 +17,25 @@ from deploy.local.folders import Folders
 from deploy.local.processes import PROCESS_MARK, end_with_parent
 from deploy.local.procfile import ROOT
 
-# Started in this order and stopped in the reverse, each group as one: first nobody new comes in, then what was taken
-# in is worked off, then the stores close.
-GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "stores": ("postgres", "cache", "broker"),
-    "work": ("worker", "beat", "flower"),
-    "edge": ("web", "sockets"),
-}
-# Before supervisord kills; measured when idle: 1.1, 2.3 (a Celery worker's warm shutdown) and 0.1. Should all of them
-# need all of it, the runner's own deadline comes first: what is committed is safe, and PostgreSQL recovers.
-STOP_SECONDS: Final[Mapping[str, int]] = {"edge": 3, "work": 4, "stores": 4}
-STOP_SIGNALS: Final[Mapping[str, str]] = {"postgres": "INT"}  # SIGTERM would wait for clients to leave
 LOG_BYTES_MOST: Final = "20MB"
 LOG_BACKUPS: Final = 3
 
 
-def group_of(process: str) -> str:
-    """The group a process belongs to; one the table does not name works in the middle."""
-    return next((group for group, names in GROUPS.items() if process in names), "work")
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What supervisord keeps running: a name in commands.json, the group it starts and stops with, and how it ends."""
+
+    name: str
+    group: str
+    stop_signal: str = "TERM"
+    stop_seconds: int = 4
 
 
-def write_configuration(folders: Folders, processes: list[str]) -> None:
-    """Write supervisord.conf for the processes; none starts by itself, all come back whenever they end."""
+def write_configuration(folders: Folders, programs: Sequence[Program], groups: Sequence[str]) -> None:
+    """Write supervisord.conf; no program starts by itself, all come back whenever they end.
+
+    `groups` are in the order in which they are started; they are stopped in the reverse, each as one.
+    """
     sections = [
         "[unix_http_server]",
         f"file={_literal(str(_socket(folders)))}",
@@ -53,12 +51,12 @@ def write_configuration(folders: Folders, processes: list[str]) -> None:
         f"pidfile={_literal(str(folders.run / 'supervisord.pid'))}",
         f"childlogdir={_literal(str(folders.logs))}",
     ]
-    for priority, group in enumerate(GROUPS, start=1):
-        members = [name for name in processes if group_of(name) == group]
+    for priority, group in enumerate(groups, start=1):
+        members = [program.name for program in programs if program.group == group]
         if members:
             sections += [f"[group:{group}]", f"programs={','.join(members)}", f"priority={priority}"]
-    for name in processes:
-        sections += _program(folders, name)
+    for program in programs:
+        sections += _program(folders, program)
     path = _configuration_file(folders)
     path.write_text("\n".join(sections) + "\n", "utf-8")
     path.chmod(0o600)
@@ -112,10 +110,33 @@ def restart(folders: Folders, name: str) -> None:
     Raises:
         OSError: when supervisord does not answer.
     """
-    full_name = f"{group_of(name)}:{name}"
+    stop_one(folders, name)
+    start_one(folders, name)
+
+
+def stop_one(folders: Folders, name: str) -> None:
+    """End a process in good order; it stays ended until `start_one`.
+
+    Raises:
+        OSError: when supervisord does not answer.
+    """
     with _client(folders) as client:
-        client.supervisor.stopProcess(full_name, True)
-        client.supervisor.startProcess(full_name, False)
+        client.supervisor.stopProcess(_full_name(client, name), True)
+
+
+def start_one(folders: Folders, name: str) -> None:
+    """Start a process that was ended.
+
+    Raises:
+        OSError: when supervisord does not answer.
+    """
+    with _client(folders) as client:
+        client.supervisor.startProcess(_full_name(client, name), False)
+
+
+def _full_name(client: ServerProxy, name: str) -> str:
+    infos = client.supervisor.getAllProcessInfo()
+    return next(f"{info['group']}:{name}" for info in infos if info["name"] == name)  # type: ignore[index,union-attr,call-overload]
 
 
 def _tether(parent: int) -> Callable[[], None]:
@@ -125,21 +146,20 @@ def _tether(parent: int) -> Callable[[], None]:
     return tether
 
 
-def _program(folders: Folders, name: str) -> list[str]:
-    group = group_of(name)
-    command = shlex.join([sys.executable, "-m", "deploy.local.launch", name])
+def _program(folders: Folders, program: Program) -> list[str]:
+    command = shlex.join([sys.executable, "-m", "deploy.local.launch", program.name])
     return [
-        f"[program:{name}]",
+        f"[program:{program.name}]",
         f"command={_literal(command)}",
         f"directory={_literal(str(ROOT))}",
         "autostart=false",
         "autorestart=true",
         "startsecs=0",  # counts as started at once: so it is never given up, and comes back without a growing delay
-        f"stopsignal={STOP_SIGNALS.get(name, 'TERM')}",
-        f"stopwaitsecs={STOP_SECONDS[group]}",
+        f"stopsignal={program.stop_signal}",
+        f"stopwaitsecs={program.stop_seconds}",
         "killasgroup=true",
         "redirect_stderr=true",
-        f"stdout_logfile={_literal(str(folders.logs / f'{name}.log'))}",
+        f"stdout_logfile={_literal(str(folders.logs / f'{program.name}.log'))}",
         f"stdout_logfile_maxbytes={LOG_BYTES_MOST}",
         f"stdout_logfile_backups={LOG_BACKUPS}",
     ]

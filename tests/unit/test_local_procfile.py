@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local import procfile, supervision
+from deploy.local import procfile, stack
 from deploy.local.errors import StackError
 
 
 def test_the_services_processes_are_known_to_the_supervisor() -> None:
-    grouped = {name for names in supervision.GROUPS.values() for name in names}
+    grouped = {name for names in stack.GROUPS.values() for name in names}
     assert set(procfile.read()) <= grouped
     assert grouped - set(procfile.read()) == {"postgres", "cache", "broker"}
 
