@@ -14,6 +14,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "haproxy": "haproxy",
     "pgbouncer": "pgbouncer",
     "rabbitmq-server": "rabbitmq-server",
+    "epmd": "erlang-base",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
