@@ -7,12 +7,11 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol
 
 from tests.faults.ledger import ACCEPTED, REFUSED, Action, Ledger
 from tests.faults.spectators import Spectators
-from tests.faults.stores import Postgres
+from tests.faults.ways import Ways
 from tests.fixtures.waiting import eventually
 
 #: After the last fault was healed and the players stopped, everything accepted is applied within this.
@@ -29,6 +28,13 @@ _BOARD: Final = """
 SELECT user_id::text, score FROM scores WHERE board = 'global'
 ORDER BY score DESC, coalesce(reached_at, created_at), user_id
 """
+
+
+class Queries(Protocol):
+    """The truth, past everything that is tried."""
+
+    def query(self, sql: str, values: dict[str, Any] = ..., /) -> list[tuple[Any, ...]]:
+        """Rows."""
 
 
 @dataclass(slots=True)
@@ -50,18 +56,18 @@ class Verdict:
 
 
 def judge(
-    ledger: Ledger, postgres: Postgres, api: str, spectators: Spectators, *, parked: frozenset[str] = frozenset()
+    ledger: Ledger, postgres: Queries, ways: Ways, spectators: Spectators, *, parked: frozenset[str] = frozenset()
 ) -> Verdict:
     """Wait until all is applied, then compare; `parked` are the action_ids that were made to be given up."""
     verdict = Verdict()
     _settle(postgres, verdict)
     _judge_history(ledger, postgres, verdict, parked)
-    _judge_board(postgres, api, spectators, verdict)
+    _judge_board(postgres, ways, spectators, verdict)
     verdict.wrong += ledger.wrong
     return verdict
 
 
-def _settle(postgres: Postgres, verdict: Verdict) -> None:
+def _settle(postgres: Queries, verdict: Verdict) -> None:
     def settled() -> bool:
         return postgres.query("SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM refreshes)") == [(0,)]
 
@@ -72,7 +78,7 @@ def _settle(postgres: Postgres, verdict: Verdict) -> None:
         verdict.wrong.append(f"not settled after {DRAIN_SECONDS:.0f} s: {waiting[0]} updates, {waiting[1]} refreshes")
 
 
-def _judge_history(ledger: Ledger, postgres: Postgres, verdict: Verdict, parked: frozenset[str]) -> None:
+def _judge_history(ledger: Ledger, postgres: Queries, verdict: Verdict, parked: frozenset[str]) -> None:
     users = sorted({action.user_id for action in ledger.actions})
     rows = postgres.query(_HISTORY, {"users": users})
     found = Counter((row[0], row[1]) for row in rows)
@@ -117,7 +123,7 @@ def _judge_row(action: Action, row: tuple[Any, ...], verdict: Verdict) -> None:
                 verdict.wrong.append(f"{action.action_id}: told {told}, history says {row}")
 
 
-def _judge_chains(rows: Iterable[tuple[Any, ...]], postgres: Postgres, verdict: Verdict) -> None:
+def _judge_chains(rows: Iterable[tuple[Any, ...]], postgres: Queries, verdict: Verdict) -> None:
     scores: dict[str, int] = defaultdict(int)
     versions: dict[str, int] = defaultdict(int)
     for user_id, action_id, version, previous, increment, new in rows:
@@ -135,13 +141,13 @@ def _judge_chains(rows: Iterable[tuple[Any, ...]], postgres: Postgres, verdict: 
         verdict.wrong.append(f"{len(scores)} players have a history, {len(held)} a score")
 
 
-def _judge_board(postgres: Postgres, api: str, spectators: Spectators, verdict: Verdict) -> None:
+def _judge_board(postgres: Queries, ways: Ways, spectators: Spectators, verdict: Verdict) -> None:
     """Redis, as the API shows it, and every spectator's list are what Postgres says."""
     expected = tuple(postgres.query(_BOARD))
     try:
-        eventually(lambda: read_board(api) == expected, CONVERGE_SECONDS, 0.2)
+        eventually(lambda: read_board(ways) == expected, CONVERGE_SECONDS, 0.2)
     except AssertionError:
-        verdict.wrong.append(f"the board differs from Postgres: {_difference(read_board(api), expected)}")
+        verdict.wrong.append(f"the board differs from Postgres: {_difference(read_board(ways), expected)}")
     for spectator in spectators.all:
         try:
             eventually(lambda s=spectator: s.lines() == expected[: s.top], CONVERGE_SECONDS, 0.05)  # type: ignore[misc]
@@ -150,21 +156,21 @@ def _judge_board(postgres: Postgres, api: str, spectators: Spectators, verdict: 
             verdict.wrong.append(f"spectator {spectator.name} (top {spectator.top}) is not right: {difference}")
 
 
-def read_board(api: str) -> tuple[tuple[Any, ...], ...]:
+def read_board(ways: Ways) -> tuple[tuple[Any, ...], ...]:
     """Who is on the board with which score, in order, by pages of the API; nobody when it cannot be read now.
 
     Ranks are checked on the way.
     """
     try:
-        return _read_board(api)
+        return _read_board(ways)
     except (OSError, http.client.HTTPException):
         return ()
 
 
-def _read_board(api: str) -> tuple[tuple[Any, ...], ...]:
+def _read_board(ways: Ways) -> tuple[tuple[Any, ...], ...]:
     lines: list[tuple[Any, ...]] = []
     cursor = ""
-    connection = http.client.HTTPConnection(urlsplit(api).netloc, timeout=10)
+    connection = ways.connect(0, 10.0)
     while True:
         connection.request("GET", f"/api/v1/leaderboards/{BOARD}?limit=1000{cursor}")
         answer = connection.getresponse()

@@ -20,6 +20,7 @@ from tests.faults.players import POINTS, Crowd
 from tests.faults.service import Service
 from tests.faults.spectators import Spectators
 from tests.faults.stores import Postgres, Valkey
+from tests.faults.ways import Ways
 
 #: The recovery that is promised, from the kill, or from the moment the store is back.
 PROCESS_SECONDS: Final = 5.0
@@ -187,7 +188,7 @@ class Laboratory:
             self.crowd.stop()
         try:
             verdict = judge(
-                self.ledger, self.postgres, self.service.api, self.spectators, parked=frozenset(self.parked)
+                self.ledger, self.postgres, Ways([self.service.api]), self.spectators, parked=frozenset(self.parked)
             )
         finally:
             self.spectators.stop()
@@ -201,7 +202,7 @@ class Laboratory:
         self.notes, self.parked = {}, set()
         self.ledger = Ledger()
         self.crowd = Crowd(
-            self.service.api,
+            Ways([self.service.api]),
             self.ledger,
             clients=clients,
             users=fault.users,
@@ -210,7 +211,7 @@ class Laboratory:
             clock=fault.clients_clock,
         )
         self.crowd.refusals_expected = fault.refusals
-        self.spectators = Spectators(self.service.sockets, self.ledger, count=fault.spectators)
+        self.spectators = Spectators(Ways([self.service.sockets]), self.ledger, count=fault.spectators)
         self.spectators.start()
         self.crowd.start()
 

@@ -11,13 +11,12 @@ import select
 import socket
 import threading
 import time
-import urllib.request
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from tests.faults.ledger import Action, Answer, Ledger
+from tests.faults.ways import Ways
 
 #: Beyond the longest answer allowed, so that one that comes too late is seen to be late, not absent.
 PATIENCE_SECONDS: Final = 15.0
@@ -39,8 +38,9 @@ class Player:
 class Caller:
     """One client's connection to the API; opened anew after anything went wrong."""
 
-    def __init__(self, api: str, ledger: Ledger) -> None:
-        self._address = urlsplit(api).netloc
+    def __init__(self, ways: Ways, ledger: Ledger, turn: int = 0) -> None:
+        self._ways = ways
+        self._turn = turn
         self._ledger = ledger
         self._connection: http.client.HTTPConnection | None = None
         #: Whether to send once more what met the end of an idle connection, as browsers do (RFC 9112 §9.3.1).
@@ -69,12 +69,10 @@ class Caller:
     def call_and_leave(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         """Send an update and hang up without waiting for the answer."""
         sent_at = self._ledger.now()
-        host, _, port = self._address.partition(":")
         try:
-            with socket.create_connection((host, int(port)), timeout=2) as raw:
-                lines = [f"POST {path} HTTP/1.1", f"Host: {self._address}", f"Content-Length: {len(body)}"]
-                lines += [f"{name}: {value}" for name, value in headers.items()]
-                raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
+            connection = self._ways.connect(self._turn, 2.0)
+            connection.request("POST", path, body, headers)
+            connection.close()
         except OSError:
             pass  # it may have arrived, or not: that is what is being tried
         return Answer(sent_at, self._ledger.now() - sent_at, 0)
@@ -97,7 +95,7 @@ class Caller:
                 self.drop()
                 self._ledger.sent_again()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._address, timeout=PATIENCE_SECONDS)
+            self._connection = self._ways.connect(self._turn, PATIENCE_SECONDS)
         return _ask(self._connection, method, path, body, headers)
 
 
@@ -118,15 +116,29 @@ class Crowd:
     """Threads that play, each for one of fewer players, so that some are hot."""
 
     def __init__(
-        self, api: str, ledger: Ledger, *, clients: int, users: int, per_second: float, seed: int, clock: float = 0.0
+        self,
+        ways: Ways,
+        ledger: Ledger,
+        *,
+        clients: int,
+        users: int,
+        per_second: float,
+        seed: int,
+        clock: float = 0.0,
+        service_token: str | None = None,
     ) -> None:
-        """`per_second` is each client's rate; `clock` is how far the clients' clocks are ahead, in seconds."""
-        self._api = api
+        """`per_second` is each client's rate; `clock` is how far the clients' clocks are ahead, in seconds.
+
+        The service token registers the players where registration is not open.
+        """
+        self._ways = ways
+        self._service_token = service_token
         self._ledger = ledger
         self._pause_seconds = 1.0 / per_second
         self._clock = clock
         self.refusals_expected: frozenset[int] = frozenset()
         self.resending = False  # whether clients send again what met the end of an idle connection
+        self.cheating = True  # whether some updates are forged and some repeats contradict what they repeat
         self.hanging_up = 0.01  # how many of those who send an update do not wait for the answer
         self._stopping = threading.Event()
         self.players = [self._register(number) for number in range(users)]
@@ -135,7 +147,7 @@ class Crowd:
         self._threads = [
             threading.Thread(
                 target=self._play,
-                args=(chosen.choice(hot) if client % 3 == 0 else self.players[client % users], seed * 1000 + client),
+                args=(chosen.choice(hot) if client % 3 == 0 else self.players[client % users], client, seed),
                 daemon=True,
             )
             for client in range(clients)
@@ -158,7 +170,7 @@ class Crowd:
         """One update outside the players' own, waited for."""
         self._ledger.opened(action)
         body, headers = self._request(player, action)
-        caller = Caller(self._api, self._ledger)
+        caller = Caller(self._ways, self._ledger)
         answer = caller.call("POST", "/api/v1/scores/update", body, {**headers, "Prefer": "wait=1"})
         caller.drop()
         expected = _ACCEPTING | self.refusals_expected
@@ -181,10 +193,10 @@ class Crowd:
     def board_version(self) -> int:
         """The version of the board as the API tells it now; one that nobody reaches when it cannot be told."""
         try:
-            with urllib.request.urlopen(f"{self._api}/api/v1/leaderboards/global?limit=1", timeout=5) as answer:
-                return int(json.load(answer)["version"])
-        except OSError:
+            status, content = self._ways.ask("GET", "/api/v1/leaderboards/global?limit=1")
+        except (OSError, http.client.HTTPException):
             return 2**63
+        return int(content["version"]) if status == 200 else 2**63
 
     def _register(self, number: int) -> Player:
         name = f"f{number}-{token_hex(5)}"
@@ -192,27 +204,24 @@ class Crowd:
         return Player(name, content["user_id"], bytes.fromhex(content["secret_key"]), content["access_token"])
 
     def _ask_once(self, path: str, request: dict[str, Any], expected: int) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(urlsplit(self._api).netloc, timeout=PATIENCE_SECONDS)
-        connection.request("POST", path, json.dumps(request).encode(), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content: dict[str, Any] = json.loads(answer.read())
-        connection.close()
-        if answer.status != expected:
-            raise AssertionError(f"{path} answered {answer.status}: {content}")
-        return content
+        status, content = self._ways.ask("POST", path, request, self._service_token)
+        if status != expected:
+            raise AssertionError(f"{path} answered {status}: {content}")
+        told: dict[str, Any] = content
+        return told
 
-    def _play(self, player: Player, seed: int) -> None:
-        dice = random.Random(seed)
-        caller = Caller(self._api, self._ledger)
+    def _play(self, player: Player, client: int, seed: int) -> None:
+        dice = random.Random(seed * 1000 + client)
+        caller = Caller(self._ways, self._ledger, turn=client)
         mine: list[Action] = []
         while not self._stopping.wait(dice.expovariate(1.0) * self._pause_seconds):
             caller.resends = self.resending
             move = dice.random()
             if move < 0.12 and mine:
                 self._repeat(caller, player, dice.choice(mine[-20:]), dice)
-            elif move < 0.16:
+            elif move < 0.16 and self.cheating:
                 self._send(caller, player, self._new(player, dice, forged=True), dice)
-            elif move < 0.18 and mine:
+            elif move < 0.18 and mine and self.cheating:
                 self._contradict(caller, player, dice.choice(mine[-20:]))
             elif move < 0.24:
                 self._read(caller, player, dice)

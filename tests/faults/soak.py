@@ -23,6 +23,7 @@ from deploy.local.processes import marked
 from tests.faults.checker import judge
 from tests.faults.laboratory import CLIENTS, Fault, Laboratory
 from tests.faults.nemesis.catalogue import FAULTS
+from tests.faults.ways import Ways
 
 PAUSE_SECONDS: Final = 30.0
 #: Well before the players' tokens lapse.
@@ -88,7 +89,7 @@ def _soak(lab: Laboratory, seconds: float, dice: random.Random) -> dict[str, Any
         stop.set()
         sampler.join()
         lab.crowd.stop()
-    verdict = judge(lab.ledger, lab.postgres, lab.service.api, lab.spectators)
+    verdict = judge(lab.ledger, lab.postgres, Ways([lab.service.api]), lab.spectators)
     lab.spectators.stop()
     trends = _trends(samples, seconds)
     growing = [name for name, trend in trends.items() if trend["grows"]]

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.faults.ledger import Ledger
+from tests.faults.ways import Ways
 
 #: What the other side must have done wrong when this side closes with it (RFC 6455 §7.4.1).
 _THEIR_FAULT: Final = frozenset({1002, 1003, 1007, 1009})
@@ -29,8 +30,9 @@ _LOOK_EVERY: Final = 10
 class Spectator:
     """One client's list."""
 
-    def __init__(self, name: str, top: int, crowd: Spectators) -> None:
-        self.name = name
+    def __init__(self, number: int, top: int, crowd: Spectators) -> None:
+        self.name = f"s{number}"
+        self._turn = number
         self.top = top
         self.version = -1
         self.entries: list[dict[str, Any]] = []
@@ -43,7 +45,8 @@ class Spectator:
         while not self._crowd.leaving:
             try:
                 async with connect(
-                    f"{self._crowd.sockets}/ws/v1/leaderboards/global",
+                    f"{self._crowd.address(self._turn)}/ws/v1/leaderboards/global",
+                    ssl=self._crowd.ways.context,
                     subprotocols=["scoreboard.v1"],  # type: ignore[list-item]
                     compression=None,
                     max_size=None,
@@ -58,6 +61,7 @@ class Spectator:
                 self._crowd.closed(self, closed)
             except (OSError, InvalidHandshake, TimeoutError, EOFError):
                 pass  # it is gone or not there yet: come again
+            self._turn += 1
             await asyncio.sleep(random.uniform(0.02, 0.2))
 
     async def _follow(self, socket: ClientConnection) -> None:
@@ -114,8 +118,8 @@ class Spectator:
 class Spectators:
     """Some spectators on an event loop of their own."""
 
-    def __init__(self, sockets: str, ledger: Ledger, *, count: int) -> None:
-        self.sockets = sockets
+    def __init__(self, ways: Ways, ledger: Ledger, *, count: int) -> None:
+        self.ways = ways
         self.ledger = ledger
         self.leaving = False
         self.heard_at: list[float] = []
@@ -123,7 +127,7 @@ class Spectators:
         self.reached: defaultdict[int, list[float]] = defaultdict(list)  # version → when each of the clients had it
         self._known: dict[tuple[int, int], int] = {}  # hashes: the lists themselves kept the garbage collector busy
         tops = [(10, 100, 1000)[number % 3] if number < _LONG_LISTS else 10 for number in range(count)]
-        self.all = [Spectator(f"s{number}", top, self) for number, top in enumerate(tops)]
+        self.all = [Spectator(number, top, self) for number, top in enumerate(tops)]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), daemon=True)
 
     def start(self) -> None:
@@ -139,6 +143,10 @@ class Spectators:
         """Watch no more."""
         self.leaving = True
         self._thread.join(15)
+
+    def address(self, turn: int) -> str:
+        """Where to connect to; another turn, another of the ways."""
+        return f"{'ws' if self.ways.context is None else 'wss'}://{self.ways.host(turn)}"
 
     def heard(self, spectator: Spectator) -> None:
         """Somebody got a message."""
