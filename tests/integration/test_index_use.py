@@ -29,7 +29,7 @@ INSERT INTO score_history (user_id, board, season, version, action_id, action, v
 SELECT user_id, board, season, version, 'f', 'level_complete', 1, score, 0, score, 'r', now() FROM scores;
 INSERT INTO inbox_keys (user_id, action_id, nonce, action, value)
 SELECT user_id, 'f', 'n', 'level_complete', 1 FROM scores;
-"""  # noqa: S608 - a number of ours
+"""
 
 
 @pytest.fixture
