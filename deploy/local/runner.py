@@ -57,15 +57,21 @@ class Runner:
         self.supervisord = supervision.start(self.folders, self.environ)
         self.wait("supervisord", lambda: supervision.running(self.folders), SUPERVISOR_SECONDS_MOST)
 
-    def run(self, name: str, command: Sequence[str]) -> None:
-        """Run something that ends by itself; what it says goes into its log.
+    def run(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Run something that ends by itself, with this added to our environment; what it says goes into its log.
 
         Raises:
             StackError: it failed.
         """
         with (self.folders.logs / f"{name}.log").open("wb") as log:
             code = subprocess.run(
-                command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                command,
+                cwd=ROOT,
+                env={**self.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
             ).returncode
         if code != 0:
             raise StackError(f"{name} failed (code {code}): see its log.", self.tail(name))

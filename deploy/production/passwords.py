@@ -1,4 +1,4 @@
-"""The passwords of the servers: made at the first start, kept with the data, told to nobody."""
+"""The passwords of Redis, its Sentinels and the broker: made at the first start, kept with the data, told to nobody."""
 
 import secrets
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 from deploy.local import secret_keys
 from models.private_file import write_private
 
-NAMES: Final = ("POSTGRES_PASSWORD", "REPLICATION_PASSWORD", "REDIS_PASSWORD", "SENTINEL_PASSWORD", "BROKER_PASSWORD")
+NAMES: Final = ("REDIS_PASSWORD", "SERVICE_PASSWORD", "SENTINEL_PASSWORD", "BROKER_PASSWORD")
 
 
 def load_or_make(path: Path) -> dict[str, str]:

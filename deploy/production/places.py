@@ -1,7 +1,10 @@
 """Who listens where: every address of the picture follows from one number."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from deploy.local.errors import StackError
 
 HOST: Final = "127.0.0.1"
 DEFAULT_BASE: Final = 8700
@@ -49,6 +52,18 @@ class Places:
     """The ports of one deployment on this machine; all of them on the loopback interface."""
 
     base: int = DEFAULT_BASE
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "Places":
+        """The base is the environment's PORT.
+
+        Raises:
+            StackError: it is no port that leaves room for the others.
+        """
+        text, most = given.get("PORT") or str(DEFAULT_BASE), 65535 - max(OFFSETS.values())
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+            raise StackError(f"PORT must be a whole number from 1 to {most}, not {text!r}.")
+        return cls(int(text))
 
     def port(self, name: str) -> int:
         """The port of a name in OFFSETS."""

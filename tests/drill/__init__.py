@@ -1,0 +1,1 @@
+"""The drill: one of everything in the production picture is lost in turn, under traffic."""
