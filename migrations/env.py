@@ -18,6 +18,7 @@ def run() -> None:
     try:
         with engine.connect() as connection:
             connection.execute(text("SET lock_timeout = '5s'"))
+            connection.execute(text("SET statement_timeout = 0"))  # the role may bound the service's statements
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
             connection.commit()
             context.configure(connection=connection, target_metadata=metadata, compare_type=True)

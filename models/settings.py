@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast, get_args
 
 from models.errors import SettingsInvalid
 from models.subjects import Network, network_of
@@ -24,12 +24,15 @@ WEBHOOK_BYTES_LEAST: Final = 24
 WEBHOOK_BYTES_MOST: Final = 64
 DEFAULT_CATALOGUE: Final = Path(__file__).parent / "boards" / "catalogue.toml"
 DEFAULT_RULES: Final = Path(__file__).parent / "guard" / "rules.toml"
+#: What stands between us and PostgreSQL: nothing, or a pooler that lends a connection for a transaction at a time.
+Pooling = Literal["none", "transaction"]
 #: What production refuses to start with unless ALLOW_UNSAFE names it, and why.
 UNSAFE: Final = {
     "open-registration": "REGISTRATION is open: anybody may make as many players as they like",
     "debug-logs": "LOG_LEVEL is debug: logs grow with every message of every socket",
     "simple-secrets": "a key looks as if somebody had typed it: make one with `openssl rand -hex 32`",
 }
+_POSTGRES: Final = ("postgresql+psycopg", "postgresql", "postgres")
 _LIMIT = re.compile(r"^\s*\d+\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?\s*(;.*)?$", re.IGNORECASE)
 
 
@@ -57,6 +60,9 @@ class Settings:
     data_dir: Path
     secrets_file: Path | None
     database_url: str = field(repr=False)
+    database_pooling: Pooling
+    database_replica_url: str | None = field(repr=False)
+    replica_lag_limit_seconds: float
     redis_url: str = field(repr=False)
     broker_url: str = field(repr=False)
     limit_user: str
@@ -138,7 +144,10 @@ class _Reader:
             flower_port=self._integer("FLOWER_PORT", port + 2, 1, 65535),
             data_dir=self.data_dir,
             secrets_file=Path(get("SECRETS_FILE", "")) if get("SECRETS_FILE") else None,
-            database_url=self._url("DATABASE_URL", ("postgresql+psycopg", "postgresql", "postgres")),
+            database_url=self._url("DATABASE_URL", _POSTGRES),
+            database_pooling=self._pooling(),
+            database_replica_url=self._url("DATABASE_REPLICA_URL", _POSTGRES) if get("DATABASE_REPLICA_URL") else None,
+            replica_lag_limit_seconds=float(self._integer("REPLICA_LAG_LIMIT_SECONDS", 5, 1, 3_600)),
             redis_url=self._url("REDIS_URL", ("redis", "rediss", "unix")),
             broker_url=self._url("BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel")),
             limit_user=self._limit("LIMIT_USER", "100/second"),
@@ -226,6 +235,9 @@ class _Reader:
             self.faults.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
             return default
         return value
+
+    def _pooling(self) -> Pooling:
+        return cast(Pooling, self._one_of("DATABASE_POOLING", "none", get_args(Pooling)))
 
     def _limit(self, name: str, default: str) -> str:
         value = self.values.get(name, default)

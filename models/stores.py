@@ -65,7 +65,15 @@ class Stores:
 
     def drain(self, observer: DrainObserver | None = None) -> Drain:
         """A drain with a connection of its own, for a worker process."""
-        return Drain(self.settings.database_url, self.redis, self.ranking, self.registry, self.catalogue, observer)
+        return Drain(
+            self.settings.database_url,
+            self.redis,
+            self.ranking,
+            self.registry,
+            self.catalogue,
+            observer,
+            pooling=self.settings.database_pooling,
+        )
 
     def warm_up(self) -> None:
         """Do now what the first request would have to wait for: connections, prepared statements, missing boards."""
@@ -102,7 +110,7 @@ def open_stores(settings: Settings) -> Stores:
         CatalogueInvalid, RulesInvalid: the file has a fault.
     """
     catalogue, rules = load_catalogue(settings.catalogue_file), load_rules(settings.rules_file)
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, settings.database_pooling)
     client = open_redis(settings.redis_url)
     registry = BoardRegistry(engine, catalogue)
     users = Users(engine, KeyCipher(settings.encryption_keys))
@@ -125,7 +133,13 @@ def open_stores(settings: Settings) -> Stores:
         sign_in=SignIn(engine, users, revocations),
         pressure=pressure,
         acceptor=Acceptor(
-            settings.database_url, users, catalogue, pressure, shards=settings.shards, vouch_key=vouch_keys[0]
+            settings.database_url,
+            users,
+            catalogue,
+            pressure,
+            shards=settings.shards,
+            vouch_key=vouch_keys[0],
+            pooling=settings.database_pooling,
         ),
         rules=rules,
         watch=Watch(engine, rules, Suspicion(client)),

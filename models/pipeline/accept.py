@@ -28,6 +28,7 @@ from models.pipeline.inbox_writer import InboxWriter, Receipt, Verdict
 from models.pipeline.pressure import Pressure
 from models.pipeline.updates import SignedUpdate
 from models.pipeline.vouching import vouch
+from models.settings import Pooling
 from models.storage.database import AWAY, open_connection
 
 
@@ -52,13 +53,14 @@ class Acceptor:
         *,
         shards: int,
         vouch_key: bytes,
+        pooling: Pooling = "none",
     ) -> None:
         self._users = users
         self._catalogue = catalogue
         self._pressure = pressure
         self._shards = shards
         self._vouch_key = vouch_key
-        self.writer = InboxWriter(lambda: open_connection(database_url))
+        self.writer = InboxWriter(lambda: open_connection(database_url, pooling=pooling))
         self._commits: GroupCommit[Arrival, Verdict] = GroupCommit(self.writer.write)
 
     def accept(self, user_id: str, update: SignedUpdate, *, address: str | None, request_id: str) -> Receipt:

@@ -27,6 +27,7 @@ from models.observers import nobody
 from models.pipeline import dead_letters, ledger
 from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Worth
 from models.pipeline.shard_lock import LOCK_SPACE
+from models.settings import Pooling
 from models.storage.database import open_connection
 
 #: Rows a transaction: a row costs the less the more there are. A batch of so many takes 30 to 50 ms under load.
@@ -62,6 +63,7 @@ _PLANNER: Final = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
+_PLAN_HERE: Final = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _PLANNER.items())
 
 #: What makes the oldest row suspicious: a connection that has just broken, that it was tried before, its age as well,
 #: or nothing.
@@ -129,8 +131,11 @@ class Drain:
         registry: BoardRegistry,
         catalogue: Catalogue,
         observer: DrainObserver | None = None,
+        *,
+        pooling: Pooling = "none",
     ) -> None:
         self._database_url = database_url
+        self._pooling = pooling
         self._client = client
         self._ranking = ranking
         self._registry = registry
@@ -283,6 +288,8 @@ class Drain:
         try:
             with connection.pipeline():  # after an error the server leaves out what follows, and so the commit
                 connection.execute("BEGIN", prepare=False)
+                if self._pooling == "transaction":  # the session is not ours; in the same round trip
+                    connection.execute(_PLAN_HERE)
                 if wary is None:
                     connection.execute(_LOCK, {"space": LOCK_SPACE, "shard": shard})
                 elif _is_suspicious(connection, shard, OLD_SECONDS if wary == "age" else None):
@@ -364,7 +371,7 @@ class Drain:
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._database_url, planner=_PLANNER)
+            self._connection = open_connection(self._database_url, planner=_PLANNER, pooling=self._pooling)
             self._connection.autocommit = True
         return self._connection
 

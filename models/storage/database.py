@@ -10,11 +10,12 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 from psycopg.abc import RV, PQGen
-from psycopg.rows import Row
+from psycopg.rows import Row, tuple_row
 from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
 from models import deadlines
+from models.settings import Pooling
 
 CONNECT_TIMEOUT_SECONDS: Final = 2
 STATEMENT_TIMEOUT_MS: Final = 5_000
@@ -29,26 +30,38 @@ TCP_USER_TIMEOUT_MS: Final = 5_000
 ANSWER_SECONDS: Final = 6.0
 POOL_SIZE: Final = 8
 POOL_TIMEOUT_SECONDS: Final = 2
+#: What the server is to hold to in our sessions. Behind a transaction pooler a session is nobody's: there they are
+#: settings of the role (`python -m deploy.postgres.roles`).
+SESSION: Final[Mapping[str, str]] = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_MS}",
+    "lock_timeout": f"{LOCK_TIMEOUT_MS}",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+    "client_connection_check_interval": f"{CLIENT_CHECK_MS}",
+    "timezone": "UTC",
+}
 
 #: What the pool's connections raise while Postgres is away, starting, or slower than our time-outs.
 AWAY: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 
 
-def connect_options() -> dict[str, str | int]:
-    """libpq parameters for every connection of the service; units are in the names above."""
-    return {
+def connect_options(pooling: Pooling = "none", planner: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """psycopg's parameters for every connection of the service; units are in the names above.
+
+    Behind a transaction pooler nothing is left in the session: no settings, no statement prepared by psycopg or by us
+    (`prepared.py`); PgBouncer knows those only since 1.21.
+    """
+    options: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "application_name": "scoreboard",
-        "options": (
-            f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
-            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} "
-            f"-c client_connection_check_interval={CLIENT_CHECK_MS} -c timezone=UTC"
-        ),
     }
+    if pooling == "transaction":
+        return {**options, "prepare_threshold": None}
+    settings = {**SESSION, **(planner or {})}
+    return {**options, "options": " ".join(f"-c {name}={value}" for name, value in settings.items())}
 
 
 class BoundedConnection(psycopg.Connection[Row]):
@@ -120,11 +133,12 @@ def _connect_seconds() -> int:
     return int(left)
 
 
-def open_engine(database_url: str) -> Engine:
+def open_engine(database_url: str, pooling: Pooling = "none") -> Engine:
     """An engine whose pool hands out checked connections and never waits without end.
 
     Args:
         database_url: SQLAlchemy URL with the driver `postgresql+psycopg`.
+        pooling: what stands between; with `transaction` the role must have the settings of SESSION.
     """
     engine = create_engine(
         database_url,
@@ -133,34 +147,62 @@ def open_engine(database_url: str) -> Engine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args=connect_options(),
+        connect_args=connect_options(pooling),
     )
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> psycopg.Connection[Any]:
-        return BoundedConnection.connect(*arguments, **{**options, "connect_timeout": _connect_seconds()})
+        opened = BoundedConnection.connect(*arguments, **{**options, "connect_timeout": _connect_seconds()})
+        if pooling == "transaction":
+            require_bounds(opened)
+        return opened
 
     return engine
 
 
 def open_connection(
-    database_url: str, *, planner: Mapping[str, str] | None = None
+    database_url: str, *, planner: Mapping[str, str] | None = None, pooling: Pooling = "none"
 ) -> BoundedConnection[tuple[Any, ...]]:
     """A connection outside the pool, for the one loop that owns it; statements are prepared at first use.
 
     Args:
-        planner: settings of Postgres' planner for this connection.
+        planner: settings of Postgres' planner for this connection; behind a transaction pooler they are for each
+            transaction to set.
+        pooling: what stands between.
 
     Raises:
         psycopg.OperationalError: Postgres cannot be reached within the connect time-out.
     """
-    return open_as(BoundedConnection, database_url, planner)
+    return open_as(BoundedConnection, database_url, planner, pooling)
 
 
-def open_as(kind: type[Opened], database_url: str, planner: Mapping[str, str] | None = None) -> Opened:
+def open_as(
+    kind: type[Opened], database_url: str, planner: Mapping[str, str] | None = None, pooling: Pooling = "none"
+) -> Opened:
     """The same of a kind that waits in another way."""
     url = make_url(database_url)
     conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    options = connect_options()
-    options["options"] = " ".join([str(options["options"]), *(f"-c {k}={v}" for k, v in (planner or {}).items())])
-    return kind.connect(conninfo, prepare_threshold=0, **options)
+    opened = kind.connect(conninfo, **{"prepare_threshold": 0, **connect_options(pooling, planner)})
+    if pooling == "transaction":
+        require_bounds(opened)
+    return opened
+
+
+def require_bounds(connection: BoundedConnection[Any]) -> None:
+    """Check that the role bounds its statements, since we cannot say so in a session that is not ours (I8).
+
+    Raises:
+        psycopg.OperationalError: a time-out is off or the time zone is another; the connection is closed.
+    """
+    names = list(SESSION)
+    before, connection.autocommit = connection.autocommit, True
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))  # constants
+        held = dict(zip(names, cursor.fetchone() or (), strict=False))
+    connection.autocommit = before
+    unset = [name for name in names if held.get(name) == "0" or (name == "timezone" and held.get(name) != "UTC")]
+    if unset:
+        connection.close()
+        raise psycopg.OperationalError(
+            f"the database's role lacks {', '.join(unset)}: see `python -m deploy.postgres.roles --help`"
+        )

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 from greenlet import getcurrent, greenlet
@@ -17,6 +18,7 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 from psycopg.waiting import Ready, Wait
 
+from models.settings import Pooling
 from models.storage.database import BoundedConnection, open_as
 
 Answer = TypeVar("Answer")
@@ -105,9 +107,9 @@ class LoopConnection(BoundedConnection[tuple[Any, ...]]):
 class LoopLine:
     """A connection that is opened when it is needed and there is none."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, database_url: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, database_url: str, pooling: Pooling = "none") -> None:
         self._loop = loop
-        self._database_url = database_url
+        self._open_one = partial(open_as, LoopConnection, database_url, pooling=pooling)
         self._opening = ThreadPoolExecutor(1, thread_name_prefix="connect")
         self._connection: LoopConnection | None = None
 
@@ -117,7 +119,7 @@ class LoopLine:
         Raises:
             psycopg.OperationalError: Postgres cannot be reached.
         """
-        connection = in_thread(self._loop, self._opening, lambda: open_as(LoopConnection, self._database_url))
+        connection = in_thread(self._loop, self._opening, self._open_one)
         connection.autocommit = True
         connection.live_on(self._loop)
         return connection

@@ -25,15 +25,21 @@ class Prepared:
     def execute(self, connection: BoundedConnection[Any], parameters: Sequence[str]) -> list[tuple[str, ...]]:
         """Run it in one round trip (two at a connection's first use); rows as text, without nulls.
 
+        On a connection that prepares nothing it is sent whole each time, in one round trip as well.
+
         Raises:
             psycopg.Error: as a cursor would.
         """
         libpq = connection.pgconn
-        if self._name not in connection.prepared:
-            libpq.send_prepare(self._name, self._statement)
-            _answer(connection)
-            connection.prepared.add(self._name)
-        libpq.send_query_prepared(self._name, [parameter.encode() for parameter in parameters])
+        values = [parameter.encode() for parameter in parameters]
+        if connection.prepare_threshold is None:
+            libpq.send_query_params(self._statement, values)
+        else:
+            if self._name not in connection.prepared:
+                libpq.send_prepare(self._name, self._statement)
+                _answer(connection)
+                connection.prepared.add(self._name)
+            libpq.send_query_prepared(self._name, values)
         result = _answer(connection)
         columns = range(result.nfields)
         return [

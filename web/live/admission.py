@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from uuid import uuid4
 
 import structlog
@@ -32,8 +33,9 @@ class Admission:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._revocations = services.stores.revocations
-        database_url = services.settings.database_url
-        self._acceptor = LoopAcceptor(GeventTurns(), services, lambda: open_connection(database_url), way="socket")
+        settings = services.settings
+        opener = partial(open_connection, settings.database_url, pooling=settings.database_pooling)
+        self._acceptor = LoopAcceptor(GeventTurns(), services, opener, way="socket")
         observe_stores(services.stores)
 
     def verify(self, token: str) -> Claims:

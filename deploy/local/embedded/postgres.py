@@ -79,7 +79,7 @@ def prepare(cluster: Path, run: Path, sockets: Path, settings: Mapping[str, str]
 
 def command(run: Path) -> list[str]:
     """The command line of the server; SIGINT stops it in good order."""
-    return [*_as_unprivileged(), str(binaries() / "postgres"), f"--config-file={run / 'postgresql.conf'}"]
+    return [*as_unprivileged(), str(binaries() / "postgres"), f"--config-file={run / 'postgresql.conf'}"]
 
 
 def url(sockets: Path, role: str = OWNER, database: str = OWNER) -> str:
@@ -163,7 +163,7 @@ def _initialise(cluster: Path) -> None:
     hand_over(draft)
     options = ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--auth=peer", "--no-instructions"]
     made = subprocess.run(
-        [*_as_unprivileged(), str(binaries() / "initdb"), f"--pgdata={draft}", f"--username={SUPERUSER}", *options],
+        [*as_unprivileged(), str(binaries() / "initdb"), f"--pgdata={draft}", f"--username={SUPERUSER}", *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -215,7 +215,7 @@ def _connect_patiently(sockets: Path) -> psycopg.Connection[tuple[Any, ...]]:
             time.sleep(0.05)
 
 
-def _as_unprivileged() -> list[str]:
+def as_unprivileged() -> list[str]:
     """What stands before a command of PostgreSQL's when we are root, whom it refuses.
 
     The account keeps one right: to pass through folders it could not enter. So neither the data folder nor the

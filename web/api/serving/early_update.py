@@ -46,7 +46,8 @@ class EarlyUpdate:
         self._hops = services.settings.trusted_proxies
         self._users = services.stores.users
         self._restrictions = services.stores.revocations.restrictions
-        self._line = LoopLine(loop, services.settings.database_url)
+        settings = services.settings
+        self._line = LoopLine(loop, settings.database_url, settings.database_pooling)
         turns = LoopTurns(loop)
         self._acceptor = LoopAcceptor(turns, services, self._line.open, way="single")
         self._keys: LoopGroups[str, None] = LoopGroups(turns, self._learn_keys)
