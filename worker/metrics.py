@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from models.observers import observe_all
 from models.pipeline.drain import DrainObserver
@@ -31,6 +31,19 @@ ACCEPTED_TO_PUBLISHED = Histogram(
     "scoreboard_accepted_to_published_seconds", "From the inbox row to the event in Redis.", buckets=LATENCY_BUCKETS
 )
 SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper had to do.", ["what"])
+# Moments are those of the last process that did it, so they stay when it ends.
+SWEPT_AT = Gauge(
+    "scoreboard_swept_timestamp_seconds", "When the sweeper last looked (Unix time).", multiprocess_mode="max"
+)
+COMPARED_AT = Gauge(
+    "scoreboard_compared_timestamp_seconds",
+    "When a board was last held against Postgres, and mended where it differed (Unix time).",
+    ["board", "how"],
+    multiprocess_mode="max",
+)
+SEALED_AT = Gauge(
+    "scoreboard_sealed_timestamp_seconds", "When all that was due was last sealed (Unix time).", multiprocess_mode="max"
+)
 COMPARED = Counter("scoreboard_players_compared_total", "Players held against Postgres.", ["how"])
 PLAYERS_REPAIRED = Counter(
     "scoreboard_players_repaired_total", "Players found to differ from Postgres, and mended.", ["board", "cause"]
@@ -54,6 +67,7 @@ def rebuilt(board: str, _seconds: float) -> None:
 def compared(found: Comparison, how: str) -> None:
     """Count a comparison and what it mended."""
     COMPARED.labels(how).inc(found.players)
+    COMPARED_AT.labels(found.board, how).set_to_current_time()
     for cause, players in found.causes.items():
         PLAYERS_REPAIRED.labels(found.board, cause).inc(players)
     if found.rebuilt and not found.is_missing:
