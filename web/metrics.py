@@ -64,6 +64,8 @@ def observe_stores(stores: Stores) -> None:
     def read(hit: bool) -> None:
         RANKING_READS.labels("hit" if hit else "miss").inc()
 
+    for rule in stores.rules.rules:  # a first incident is seen as growth only when there was a 0 before it
+        INCIDENTS.labels(rule.name, rule.told_answer)
     stores.watch.observer = WatchObserver(
         event=lambda event, times: SECURITY_EVENTS.labels(event).inc(times),
         incident=lambda rule, answer: INCIDENTS.labels(rule, answer).inc(),

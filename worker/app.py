@@ -78,6 +78,7 @@ class Process:
     def open(self) -> None:
         """Open the stores; called in each child after the fork, so that no socket is shared."""
         self._stores = open_stores(settings)
+        metrics.begin(self._stores.catalogue.boards)
         self._stores.ranking.on_rebuilt = metrics.rebuilt
         self._drain = self._stores.drain(metrics.observer())
         self._warm_up(self._drain)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from models.boards.agreement import Cause
 from models.observers import observe_all
 from models.pipeline.drain import DrainObserver
 from models.pipeline.ledger import AppliedUpdate
@@ -52,6 +53,14 @@ REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ f
 FORGOTTEN = Counter("scoreboard_forgotten_total", "Rows that no longer mattered.", ["what"])
 SEALED = Counter("scoreboard_sealed_rows_total", "Rows of history and acts that were sealed.")
 REBUILDS = Counter("scoreboard_rebuilds_total", "Boards built from Postgres by a worker.", ["board"])
+
+
+def begin(boards: Iterable[str]) -> None:
+    """Show the boards' repairs as 0: a first one is seen as growth only when there was a 0 before it."""
+    for board in boards:
+        REPAIRED.labels(board)
+        for cause in Cause:
+            PLAYERS_REPAIRED.labels(board, cause)
 
 
 def observer() -> DrainObserver:
