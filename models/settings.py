@@ -87,6 +87,7 @@ class Settings:
     alertmanager_url: str | None = field(repr=False)
     address_days: int
     metrics_dir: str | None
+    worker_metrics_port: int | None
     jwks_file: str | None
     jwks_url: str | None
     token_issuer: str
@@ -173,6 +174,7 @@ class _Reader:
             alertmanager_url=self._web_url("ALERTMANAGER_URL"),
             address_days=self._integer("ADDRESS_DAYS", 90, 1, 36_500),
             metrics_dir=get("PROMETHEUS_MULTIPROC_DIR"),
+            worker_metrics_port=self._worker_metrics_port(),
             jwks_file=get("JWKS_FILE"),
             jwks_url=get("JWKS_URL"),
             token_issuer=get("TOKEN_ISSUER", "scoreboard"),
@@ -238,6 +240,12 @@ class _Reader:
 
     def _pooling(self) -> Pooling:
         return cast(Pooling, self._one_of("DATABASE_POOLING", "none", get_args(Pooling)))
+
+    def _worker_metrics_port(self) -> int | None:
+        port = self._integer("WORKER_METRICS_PORT", 0, 1, 65535) or None
+        if port and "PROMETHEUS_MULTIPROC_DIR" not in self.values:  # its children's figures would not be among them
+            self.faults.append("WORKER_METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR: a folder for the worker's figures")
+        return port
 
     def _limit(self, name: str, default: str) -> str:
         value = self.values.get(name, default)

@@ -14,14 +14,14 @@ from models.subjects import Network
 INNER: Final = ("/metrics", "/readyz", "/docs", "/api/v1/admin", "/api/v1/openapi.json")
 
 
-def install_inner(app: Flask, networks: tuple[Network, ...]) -> None:
+def install_inner(app: Flask, networks: tuple[Network, ...], paths: tuple[str, ...] = INNER) -> None:
     """Answer others as if nothing were there; without networks everybody is let through."""
     if not networks:
         return
 
     @app.before_request
     def _keep_inside() -> None:
-        if request.path.startswith(INNER) and not _is_inner(request.remote_addr, networks):
+        if request.path.startswith(paths) and not _is_inner(request.remote_addr, networks):
             raise NotFound
 
 

@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
+import redis
 from flask import Flask, Response, g, request
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from models import names
+from models.exposition import exposition as figures_of
 from models.guard.watch import WatchObserver
 from models.observers import observe_all
 from models.pipeline import history_months, inbox
@@ -61,6 +64,8 @@ def observe_stores(stores: Stores) -> None:
     def read(hit: bool) -> None:
         RANKING_READS.labels("hit" if hit else "miss").inc()
 
+    for rule in stores.rules.rules:  # a first incident is seen as growth only when there was a 0 before it
+        INCIDENTS.labels(rule.name, rule.told_answer)
     stores.watch.observer = WatchObserver(
         event=lambda event, times: SECURITY_EVENTS.labels(event).inc(times),
         incident=lambda rule, answer: INCIDENTS.labels(rule, answer).inc(),
@@ -151,11 +156,7 @@ def exposition(stores: Stores, requests: CollectorRegistry) -> bytes:
     """All figures in Prometheus' text format; with a metrics directory, those of every process on this machine."""
     state = CollectorRegistry()
     state.register(_PipelineState(stores))
-    if stores.settings.metrics_dir:
-        every = CollectorRegistry()
-        multiprocess.MultiProcessCollector(every, path=stores.settings.metrics_dir)
-        return generate_latest(every) + generate_latest(state)
-    return generate_latest(REGISTRY) + generate_latest(requests) + generate_latest(state)
+    return figures_of(stores.settings.metrics_dir, requests) + generate_latest(state)
 
 
 STATE_FIGURES: Final = {
@@ -164,31 +165,50 @@ STATE_FIGURES: Final = {
     "scoreboard_dead_letters": "Updates parked with a reason.",
     "scoreboard_unrefreshed_batches": "Committed batches Redis was not told of yet.",
     "scoreboard_history_without_month": "Whether history has rows whose month nobody had made.",
+    "scoreboard_redis_up": "Whether Redis answered this scrape.",
+    "scoreboard_worker_up": "Whether a worker took a task from the queue apply in the last seconds.",
 }
 
 
 class _PipelineState:
-    """What Postgres says at the moment of the scrape."""
+    """What Postgres and Redis say at the moment of the scrape: the same to whichever API asks."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        shards = GaugeMetricFamily(
+            "scoreboard_inbox_shard_depth",
+            "The same by shard, of those that have any.",
+            labels=["shard"],
+        )
         try:
-            figures = self._figures()
+            figures = self._of_postgres(shards)
         except SQLAlchemyError:
             figures = {}  # left out rather than wrong, and said so by the gauge below
         up = int(bool(figures))
         yield GaugeMetricFamily("scoreboard_database_up", "Whether Postgres answered this scrape.", value=up)
-        for name, value in figures.items():
+        for name, value in (figures | self._of_redis()).items():
             yield GaugeMetricFamily(name, STATE_FIGURES[name], value=value)
+        yield shards
 
-    def _figures(self) -> dict[str, float]:
+    def _of_redis(self) -> dict[str, float]:
+        try:
+            seen = self._stores.redis.exists(names.WORKER_SEEN_KEY)
+        except redis.RedisError:
+            return {"scoreboard_redis_up": 0}  # whether a worker works is not known then
+        return {"scoreboard_redis_up": 1, "scoreboard_worker_up": int(bool(seen))}
+
+    def _of_postgres(self, shards: GaugeMetricFamily) -> dict[str, float]:
         with self._stores.engine.connect() as connection:
-            waiting = inbox.state(connection)
+            waiting = inbox.states(connection)
+            for shard, state in waiting.items():
+                shards.add_metric([str(shard)], state.depth)
             return {
-                "scoreboard_inbox_depth": waiting.depth,
-                "scoreboard_inbox_oldest_age_seconds": waiting.oldest_age_seconds,
+                "scoreboard_inbox_depth": sum(state.depth for state in waiting.values()),
+                "scoreboard_inbox_oldest_age_seconds": max(
+                    (state.oldest_age_seconds for state in waiting.values()), default=0.0
+                ),
                 "scoreboard_dead_letters": connection.execute(text("SELECT count(*) FROM dead_letters")).scalar_one(),
                 "scoreboard_unrefreshed_batches": connection.execute(
                     text("SELECT count(*) FROM refreshes")

@@ -17,7 +17,7 @@ from models.pipeline.drain import Drain
 from models.settings import Settings
 from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
 from models.stores import Stores, open_stores
-from worker import messages, metrics
+from worker import messages, metrics, serving
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.schedule import SCHEDULE
 
@@ -78,6 +78,7 @@ class Process:
     def open(self) -> None:
         """Open the stores; called in each child after the fork, so that no socket is shared."""
         self._stores = open_stores(settings)
+        metrics.begin(self._stores.catalogue.boards)
         self._stores.ranking.on_rebuilt = metrics.rebuilt
         self._drain = self._stores.drain(metrics.observer())
         self._warm_up(self._drain)
@@ -127,6 +128,13 @@ def _set_up_logging(**_: Any) -> None:
     """As early as Celery lets us: its first words are a warning."""
     configure_logging("scoreboard-worker", settings.log_level)
     logging.captureWarnings(capture=True)
+
+
+@signals.celeryd_init.connect
+def _serve_figures(**_: Any) -> None:
+    """Before the first fork: a port that is taken ends the worker at once, and says so."""
+    if settings.worker_metrics_port:
+        serving.serve(settings.host, settings.worker_metrics_port, settings.metrics_dir)
 
 
 @signals.celeryd_after_setup.connect

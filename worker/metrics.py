@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
+from models.boards.agreement import Cause
 from models.observers import observe_all
 from models.pipeline.drain import DrainObserver
 from models.pipeline.ledger import AppliedUpdate
@@ -31,6 +32,19 @@ ACCEPTED_TO_PUBLISHED = Histogram(
     "scoreboard_accepted_to_published_seconds", "From the inbox row to the event in Redis.", buckets=LATENCY_BUCKETS
 )
 SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper had to do.", ["what"])
+# Moments are those of the last process that did it, so they stay when it ends.
+SWEPT_AT = Gauge(
+    "scoreboard_swept_timestamp_seconds", "When the sweeper last looked (Unix time).", multiprocess_mode="max"
+)
+COMPARED_AT = Gauge(
+    "scoreboard_compared_timestamp_seconds",
+    "When a board was last held against Postgres, and mended where it differed (Unix time).",
+    ["board", "how"],
+    multiprocess_mode="max",
+)
+SEALED_AT = Gauge(
+    "scoreboard_sealed_timestamp_seconds", "When all that was due was last sealed (Unix time).", multiprocess_mode="max"
+)
 COMPARED = Counter("scoreboard_players_compared_total", "Players held against Postgres.", ["how"])
 PLAYERS_REPAIRED = Counter(
     "scoreboard_players_repaired_total", "Players found to differ from Postgres, and mended.", ["board", "cause"]
@@ -39,6 +53,14 @@ REPAIRED = Counter("scoreboard_boards_repaired_total", "Boards found to differ f
 FORGOTTEN = Counter("scoreboard_forgotten_total", "Rows that no longer mattered.", ["what"])
 SEALED = Counter("scoreboard_sealed_rows_total", "Rows of history and acts that were sealed.")
 REBUILDS = Counter("scoreboard_rebuilds_total", "Boards built from Postgres by a worker.", ["board"])
+
+
+def begin(boards: Iterable[str]) -> None:
+    """Show the boards' repairs as 0: a first one is seen as growth only when there was a 0 before it."""
+    for board in boards:
+        REPAIRED.labels(board)
+        for cause in Cause:
+            PLAYERS_REPAIRED.labels(board, cause)
 
 
 def observer() -> DrainObserver:
@@ -54,6 +76,7 @@ def rebuilt(board: str, _seconds: float) -> None:
 def compared(found: Comparison, how: str) -> None:
     """Count a comparison and what it mended."""
     COMPARED.labels(how).inc(found.players)
+    COMPARED_AT.labels(found.board, how).set_to_current_time()
     for cause, players in found.causes.items():
         PLAYERS_REPAIRED.labels(found.board, cause).inc(players)
     if found.rebuilt and not found.is_missing:

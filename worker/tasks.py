@@ -77,6 +77,7 @@ def sweep() -> dict[str, Any]:
         log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=str(error))
         finished = 0
     metrics.SWEPT.labels("refresh_finished").inc(finished)
+    metrics.SWEPT_AT.set_to_current_time()
     return {"woken": shards, "refreshes_finished": finished, "vacuumed": tidy.vacuum_inbox(stores.engine)}
 
 
@@ -120,6 +121,7 @@ def seal() -> dict[str, Any]:
         log.info("sealed", **{"event.action": "seal"}, seal=made.number, rows=made.rows, hash=made.hash.hex())
         if time.monotonic() > deadline:
             break
+    metrics.SEALED_AT.set_to_current_time()
     return {"rows": rows}
 
 

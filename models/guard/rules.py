@@ -57,6 +57,11 @@ class Rule:
         """Whether more is done than to tell."""
         return self.mode == "enforce" and self.answer != "alert"
 
+    @property
+    def told_answer(self) -> str:
+        """The answer as incidents and figures tell it."""
+        return self.answer if self.mode == "enforce" else f"dry-run: {self.answer}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:

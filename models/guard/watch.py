@@ -162,7 +162,7 @@ class Watch:
         rule = subject.rule
         with self._lock:
             evidence = list(self._recent.pop(subject, ()))
-        answer = rule.answer if rule.mode == "enforce" else f"dry-run: {rule.answer}"
+        answer = rule.told_answer
         with self._engine.begin() as connection:
             seen = Sighting(
                 rule.name, rule.subject, subject.subject, answer, events, against.events, against.weight, evidence

@@ -142,6 +142,17 @@ def state(connection: Connection) -> InboxState:
     return InboxState(row[0], max(0.0, row[1]))
 
 
+def states(connection: Connection) -> dict[int, InboxState]:
+    """The same for each shard that has rows."""
+    rows = connection.execute(
+        text(
+            "SELECT shard, count(*), extract(epoch FROM clock_timestamp() - min(accepted_at))::float8"
+            " FROM inbox GROUP BY shard ORDER BY shard"
+        )
+    )
+    return {shard: InboxState(depth, max(0.0, age)) for shard, depth, age in rows}
+
+
 def waiting_shards(connection: Connection, *, older_than_seconds: float) -> list[int]:
     """The shards that hold rows nobody has settled for that long."""
     rows = connection.execute(

@@ -16,6 +16,7 @@ from models import names
 from models.pipeline import inbox
 from models.storage.tables import SCHEMA_REVISION
 from models.stores import Stores
+from models.version import VERSION
 from web import access, metrics
 from web.api import openapi, schemas
 from web.api.answers import answer
@@ -23,7 +24,6 @@ from web.api.openapi import Operation, operation
 from web.broker import Sender
 from web.services import services
 
-VERSION: Final = "1.0.0"
 #: What `/readyz` tells of.
 PARTS: Final = ("database", "schema", "redis", "broker", "worker", "inbox")
 REQUESTS_REGISTRY: Final = "scoreboard.requests"

@@ -8,13 +8,16 @@ import structlog
 from flask import Flask, Response, request
 from flask_sock import Sock
 from msgspec.json import encode
+from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from models.errors import NotReady
+from models.exposition import exposition
 from models.logs import configure_logging
 from models.settings import Settings
 from models.stores import open_stores
 from web.identity import Identity
+from web.inner import install_inner
 from web.limits import Limits
 from web.live.handshake import SERVER_OPTIONS, install_handshake, take_descriptor
 from web.live.live import Live
@@ -45,9 +48,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions[EXTENSION] = live
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     install_requests(app, RequestLog("scoreboard-sockets", settings.log_level))
+    install_inner(app, settings.inner_networks, ("/metrics",))
     install_problems(app, services.stores.watch)
     install_handshake(app, settings.allowed_origins, live.roster)
-    _install_routes(app, live)
+    _install_routes(app, live, settings.metrics_dir)
     return app
 
 
@@ -62,7 +66,7 @@ def _open(app: Flask, settings: Settings) -> Services:
     )
 
 
-def _install_routes(app: Flask, live: Live) -> None:
+def _install_routes(app: Flask, live: Live, metrics_dir: str | None) -> None:
     @Sock(app).route("/ws/v1/leaderboards/<board>")
     def leaderboard(ws: Any, board: str) -> None:
         accepted = take_descriptor(ws)
@@ -80,6 +84,10 @@ def _install_routes(app: Flask, live: Live) -> None:
         if live.roster.leaving or not live.feed.alive:
             raise NotReady("The sockets do not hear of changes now.", retry_after_seconds=1)
         return _json({"status": "ready", "sockets": len(live.roster)})
+
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        return Response(exposition(metrics_dir), content_type=CONTENT_TYPE_LATEST)
 
 
 def _json(body: dict[str, Any]) -> Response:
