@@ -1,4 +1,4 @@
-"""`python -m migrations upgrade|downgrade|current`: migrate the database that the settings name."""
+"""`python -m migrations upgrade|downgrade|current|wait`: migrate the database that the settings name."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     back = actions.add_parser("downgrade", help="go back to a revision, or to `base` (empty)")
     back.add_argument("revision")
     actions.add_parser("current", help="show the database's revision")
+    patient = actions.add_parser(
+        "wait", help="wait until somebody has migrated it to this version's revision, or beyond"
+    )
+    patient.add_argument("--seconds", type=float, default=300.0, help="for so long at most")
     options = parser.parse_args(arguments)
     try:
         database_url = Settings.from_env().database_url
@@ -29,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
             schema.upgrade(database_url, options.revision)
         elif options.action == "downgrade":
             schema.downgrade(database_url, options.revision)
+        elif options.action == "wait":
+            if not schema.wait(database_url, options.seconds):
+                sys.stderr.write(f"The database is not at this version's revision after {options.seconds:.0f} s.\n")
+                return 1
         else:
             command.current(schema.config(database_url), verbose=True)
     except SettingsInvalid as error:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+#: Between two looks at a database that somebody else migrates.
+LOOK_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 5
 
 
 def config(database_url: str) -> Config:
@@ -25,6 +35,35 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 def downgrade(database_url: str, revision: str) -> None:
     """Go back to a revision; `base` empties the database."""
     command.downgrade(config(database_url), revision)
+
+
+def reached(database_url: str) -> bool:
+    """Whether a database has the tables of this version: its newest revision, or a later version's, unknown here.
+
+    Raises:
+        OperationalError: the database cannot be asked.
+    """
+    scripts = ScriptDirectory.from_config(config(database_url))
+    engine = create_engine(database_url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_SECONDS})
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    return found is not None and (found == scripts.get_current_head() or found not in known)
+
+
+def wait(database_url: str, seconds: float) -> bool:
+    """Wait until it has, also for the database itself; False when it had not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if reached(database_url):
+                return True
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
 
 
 def head() -> str | None:

@@ -19,6 +19,7 @@ from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, que
 from models.stores import Stores, open_stores
 from worker import messages, metrics, serving
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
+from worker.pulse import Pulse
 from worker.schedule import SCHEDULE
 
 #: Between the first TERM and the end, running tasks may finish; a batch takes milliseconds.
@@ -120,6 +121,7 @@ settings = Settings.from_env()
 messages.install()
 app = create_app(settings)
 process = Process()
+pulse = Pulse(settings.data_dir, "worker")
 
 
 @signals.celeryd_init.connect
@@ -140,6 +142,12 @@ def _serve_figures(**_: Any) -> None:
 @signals.celeryd_after_setup.connect
 def _count_processes(instance: Any, **_: Any) -> None:
     process.may_stay = settings.shards < instance.concurrency
+
+
+@signals.heartbeat_sent.connect
+def _turn(**_: Any) -> None:
+    """The worker's loop sends its heartbeats itself."""
+    pulse.turn()
 
 
 @signals.worker_process_init.connect

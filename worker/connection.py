@@ -17,9 +17,14 @@ PUBLISH_RETRIES: Final = 1
 class BrokerConnection(kombu.Connection):
     """A connection whose waits suit hints."""
 
+    #: Told again and again while the broker is waited for: who waits is alive.
+    on_wait: Callable[[], object] | None = None
+
     def ensure_connection(self, *arguments: Any, **options: Any) -> kombu.Connection:
         """Connect, trying as often as the caller says, but never seconds apart."""
         pace = {"interval_start": 1.0, "interval_step": 1.0, "interval_max": RECONNECT_SECONDS_MOST}
+        if self.on_wait is not None:
+            options["callback"] = _both(self.on_wait, options.get("callback"))
         super().ensure_connection(*arguments, **{**pace, **options})  # type: ignore[no-untyped-call]
         return self
 
@@ -52,3 +57,12 @@ class BrokerAMQP(AMQP):
     """Celery's queues and producers over such connections."""
 
     Connection = BrokerConnection
+
+
+def _both(first: Callable[[], object], second: Callable[[], object] | None) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        if second is not None:
+            second()
+
+    return call

@@ -8,6 +8,7 @@ import kombu
 from celery.worker import consumer
 
 from models.storage.broker import SEND_TIMEOUT_SECONDS
+from worker.app import pulse
 
 
 class Consumer(consumer.Consumer):
@@ -20,6 +21,12 @@ class Consumer(consumer.Consumer):
         """
 
         default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if "delayed" not in step)
+
+    def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection:
+        """Connect; however long that takes, the loop turns."""
+        conn.on_wait = pulse.turn  # type: ignore[attr-defined]  # it is one of worker/connection.py's
+        connected: kombu.Connection = super().ensure_connected(conn)
+        return connected
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> kombu.Connection:
         """The connection for Flower's events, which the loop itself sends.

@@ -6,12 +6,18 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import kombu
 import structlog
 from celery import beat
 from celery.schedules import schedule
+from kombu.utils.objects import cached_property
 
 from models import names
+from models.settings import Settings
 from models.storage.broker import SEND_TIMEOUT_SECONDS, WAITING_MOST, is_rabbitmq
+from models.storage.redis import open_redis
+from worker.lease import RENEW_SECONDS, Lease
+from worker.pulse import Pulse
 
 SWEEP_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 2.0
@@ -20,6 +26,8 @@ REPAIR_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 60.0
 SEAL_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 5.0
+#: A Redis that is frozen may keep a tick for so long, once a second.
+LEASE_TIMEOUT_SECONDS: Final = 0.3
 
 log = structlog.get_logger(__name__)
 
@@ -54,14 +62,47 @@ SCHEDULE: Final = {
 
 
 class Ticker(beat.Scheduler):
-    """Celery's scheduler, in memory: no tick is worth remembering. In a Redis, where nothing lapses, few may wait."""
+    """Celery's scheduler, in memory: no tick is worth remembering. In a Redis, where nothing lapses, few may wait.
+
+    Of several beats one acts; what is due when another takes over is sent once.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        settings = Settings.from_env()
+        self._lease = Lease(open_redis(settings.redis_url, command_timeout_seconds=LEASE_TIMEOUT_SECONDS))
+        self._pulse = Pulse(settings.data_dir, "beat")
+        super().__init__(*arguments, **options)
+
+    @cached_property
+    def connection(self) -> kombu.Connection:
+        """The connection that ticks are sent over."""
+        connection: kombu.Connection = self.app.connection_for_write()
+        connection.on_wait = self._pulse.turn  # type: ignore[attr-defined]  # it is one of worker/connection.py's
+        return connection
+
+    def tick(self, *arguments: Any, **options: Any) -> float:
+        """Send what is due if it is for this beat to do; gives the seconds until the next look."""
+        self._pulse.turn()
+        if not self._lease.held():
+            return RENEW_SECONDS
+        wait: float = super().tick(*arguments, **options)
+        return min(wait, RENEW_SECONDS)
+
+    def close(self) -> None:
+        """Let another beat act at once."""
+        self._lease.release()
+        super().close()
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         """Send a tick, unless as many wait as anybody needs."""
         if self._waiting(names.TASK_QUEUES[entry.task]) >= WAITING_MOST:
             log.info("a tick is left out: nobody takes them", **{"event.action": "tick"}, task=entry.task)
             return None
-        return super().apply_async(entry, producer=producer, advance=advance, **options)
+        try:
+            return super().apply_async(entry, producer=producer, advance=advance, **options)
+        except beat.SchedulingError:
+            self._lease.step_back()  # another one's way to the broker may be better
+            raise
 
     def _waiting(self, queue: str) -> int:
         """How many messages wait in a Redis' queue; 0 when that cannot be told: sending will say why."""

@@ -25,6 +25,8 @@ PACKAGES: Final[Mapping[str, str]] = {
     "prometheus-pgbouncer-exporter": "prometheus-pgbouncer-exporter",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "openssl": "openssl",
+    "kubectl": "kubernetes-client",  # it carries kustomize; 1.21 or newer is needed
+    "systemd-analyze": "systemd",
 }
 #: Debian keeps servers in sbin, which is not in everybody's PATH, and RabbitMQ's scripts for any user in a folder apart
 #: (those in sbin want to be root or rabbitmq).

@@ -142,6 +142,21 @@ def test_the_command_migrates_and_tells_where_it_stands(empty_database_url, tmp_
     assert tables_of(empty_database_url) == {"alembic_version"}
 
 
+def test_a_process_waits_for_its_own_revision_or_a_later_one(empty_database_url) -> None:
+    assert not schema.wait(empty_database_url, 0)
+    schema.upgrade(empty_database_url, "0001")
+    assert not schema.reached(empty_database_url)
+    schema.upgrade(empty_database_url)
+    assert schema.wait(empty_database_url, 0)
+    engine = create_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    engine.dispose()
+    assert schema.reached(empty_database_url), "an old process starts beside a new version's tables"
+    with pytest.raises(OperationalError):
+        schema.wait("postgresql+psycopg://nobody@127.0.0.1:1/nothing", 0)
+
+
 def test_a_database_that_is_away_is_one_sentence(tmp_path, monkeypatch, capsys) -> None:
     url = "postgresql+psycopg://nobody@/nothing?host=/nobody-is-here"
     for name, value in environment_for(url, "redis://nobody", tmp_path).items():
