@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
-import threading
+import urllib.request
 from pathlib import Path
 from typing import Any, Final
-
-import psycopg
 
 from deploy.local import supervision
 from deploy.local.folders import Folders
 from deploy.local.processes import kill, marked
 from deploy.local.procfile import ROOT
+from deploy.postgres.roles import DATABASE
+from deploy.postgres.server import Server
+from deploy.production.passwords import load_or_make
 from deploy.production.places import Places
-from deploy.production.servers import postgres
+from deploy.production.servers import pgbouncer, postgres, redis
+from tests.faults.ways import Ways
 from tests.fixtures.waiting import eventually
 
-BACK_SECONDS_MOST: Final = 60.0
 #: What the supervisor starts in the place of a part whose machine is gone.
 _NOTHING: Final = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -30,6 +33,12 @@ class Deployment:
     def __init__(self, folders: Folders, places: Places) -> None:
         self.folders = folders
         self.places = places
+        self.ways = Ways(
+            [f"https://{places.address(name)}" for name in ("lb-1", "lb-2")],
+            folders.data / "certificate" / "certificate.pem",
+        )
+        self.alerts_file = folders.data / "receiver" / "alerts.jsonl"
+        self.lost = ""  # which of two, where a strike must find out
         self._held: dict[str, dict[str, Any]] = {}
 
     def runs(self) -> bool:
@@ -52,19 +61,79 @@ class Deployment:
         self._write({**self._commands(), name: self._held.pop(name)})
         self.kill(name)
 
-    def query(self, sql: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def await_whole(self, seconds: float) -> None:
+        """Return when every part does its work again, and no alert of a lost one is left."""
+        eventually(lambda: self._alarms() == [], seconds, 0.5)
+
+    def query(self, sql: str, values: dict[str, Any] | None = None, /) -> list[tuple[Any, ...]]:
         """Rows from the primary, by a superuser's own connection."""
-        with postgres.connect_primary(self.folders, self.places) as connection:
-            cursor = connection.execute(sql, values)  # type: ignore[call-overload]
+        with self.primary().connect(DATABASE) as connection:
+            cursor = connection.execute(sql.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
-    def command(self, *words: str) -> str:
-        """What one of the service's commands prints."""
+    def service_token(self) -> str:
+        """A token that may register players: registration is closed in production."""
+        return self.command("tokens", "create", "--scope", "users:write", "--name", "drill", "--days", "1").split()[-1]
+
+    def redis_master(self) -> str:
+        """Who is master now."""
+        told = load_or_make(self.folders.data / "server-passwords.json")
+        passwords = redis.Passwords(told["REDIS_PASSWORD"], told["SERVICE_PASSWORD"], told["SENTINEL_PASSWORD"])
+        found = redis.master(self.places, passwords)
+        if found is None:
+            raise AssertionError("no Sentinel names a master")
+        return found
+
+    def primary(self) -> Server:
+        """PostgreSQL's primary now."""
+        return postgres.primary_of(self._pair())
+
+    def lose_disk(self, name: str) -> None:
+        """A PostgreSQL server's data is gone with its machine."""
+        self.lose(name)
+        shutil.rmtree(self._server(name).data)
+
+    def promote(self) -> None:
+        """What an operator types when the primary is gone for good."""
+        (replica,) = (server for server in self._pair() if server.follows)
+        self._python("deploy.postgres.promote", replica.folder, "--pgbouncer", self._pooler(), "--old-is-dead")
+
+    def rejoin(self, name: str) -> None:
+        """What an operator types when the old primary's machine is there again, with an empty disk."""
+        primary, server = self.primary(), self._server(name)
+        self._python("deploy.postgres.rejoin", server.folder, "--primary", primary.folder)
+        self.bring_back(name)
+        self._python("deploy.postgres.alone", primary.folder, "--pgbouncer", self._pooler(), "--end")
+
+    def _pair(self) -> tuple[Server, Server]:
+        return postgres.servers(self.folders.data, self.places, self.folders.sockets)
+
+    def _server(self, name: str) -> Server:
+        return next(server for server in self._pair() if server.name == name)
+
+    def _pooler(self) -> Path:
+        return self.folders.data / pgbouncer.NAME
+
+    def _python(self, module: str, *words: str | Path) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "web", *words],
-            cwd=ROOT, env={**_environ(), "DATA_DIR": str(self.folders.data)}, check=True, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            [sys.executable, "-m", module, *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, "DATA_DIR": str(self.folders.data)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"{module} failed: {done.stdout}{done.stderr}")
         return done.stdout.strip()
+
+    def _alarms(self) -> list[str]:
+        """The alerts that fire now, of parts that are gone or not in order."""
+        url = f"http://{self.places.address('prometheus')}/api/v1/alerts"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            alerts = json.load(answer)["data"]["alerts"]
+        return [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"]
 
     def _commands(self) -> dict[str, Any]:
         return dict(json.loads((self.folders.run / "commands.json").read_text("utf-8")))

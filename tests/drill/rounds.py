@@ -63,7 +63,7 @@ def run(deployment: Deployment, strike: Strike, seed: int, say: Callable[[str], 
     ledger = Ledger()
     crowd = Crowd(
         deployment.ways, ledger, clients=CLIENTS, users=PLAYERS, per_second=PER_SECOND, seed=seed,
-        service_token=deployment.service_token,
+        service_token=deployment.service_token(),
     )  # fmt: skip
     crowd.cheating = False  # who cheats is blocked here
     crowd.resending = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -53,14 +52,13 @@ def _gone(name: str, sentence: str, recovery_seconds_most: float, alert: str = "
 
 
 def _lose_redis_master(deployment: Deployment) -> None:
-    deployment.lost_redis = deployment.redis_master()
-    deployment.lose(deployment.lost_redis)
+    deployment.lost = deployment.redis_master()
+    deployment.lose(deployment.lost)
 
 
 def _lose_primary_and_disk(deployment: Deployment) -> None:
-    deployment.lost_postgres = deployment.postgres_primary()
-    deployment.lose(deployment.lost_postgres)
-    shutil.rmtree(deployment.folders.data / deployment.lost_postgres)
+    deployment.lost = deployment.primary().name
+    deployment.lose_disk(deployment.lost)
 
 
 STRIKES: Final = (
@@ -75,7 +73,7 @@ STRIKES: Final = (
         "redis-master",
         "the Redis master is gone: Sentinel makes the replica master",
         _lose_redis_master,
-        lambda deployment: deployment.bring_back(deployment.lost_redis),
+        lambda deployment: deployment.bring_back(deployment.lost),
         "PartDown",
         15.0,
         mended_by="Sentinel",
@@ -84,7 +82,7 @@ STRIKES: Final = (
         "postgres-primary",
         "the PostgreSQL primary is gone, and its disk with it",
         _lose_primary_and_disk,
-        lambda deployment: deployment.rejoin(deployment.lost_postgres),
+        lambda deployment: deployment.rejoin(deployment.lost),
         "PartDown",
         30.0,
         mend=lambda deployment: deployment.promote(),
