@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from models import redis_url
 from models.errors import SettingsInvalid
 from models.subjects import Network, network_of
 
@@ -139,7 +140,7 @@ class _Reader:
             data_dir=self.data_dir,
             secrets_file=Path(get("SECRETS_FILE", "")) if get("SECRETS_FILE") else None,
             database_url=self._url("DATABASE_URL", ("postgresql+psycopg", "postgresql", "postgres")),
-            redis_url=self._url("REDIS_URL", ("redis", "rediss", "unix")),
+            redis_url=self._redis_url("REDIS_URL"),
             broker_url=self._url("BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel")),
             limit_user=self._limit("LIMIT_USER", "100/second"),
             limit_address=self._limit("LIMIT_ADDRESS", "500/second"),
@@ -253,6 +254,13 @@ class _Reader:
             self.faults.append(f"{name} must be a URL beginning with {' or '.join(s + '://' for s in schemes)}")
         if scheme in ("postgresql", "postgres"):  # SQLAlchemy's name for psycopg 3, whatever its default is
             return "postgresql+psycopg://" + value.split("://", 1)[1]
+        return value
+
+    def _redis_url(self, name: str) -> str:
+        faults = len(self.faults)
+        value = self._url(name, redis_url.SCHEMES)
+        if len(self.faults) == faults and (fault := redis_url.fault_of(value)) is not None:
+            self.faults.append(f"{name}: {fault}")
         return value
 
     def _keys(self, name: str, *, exact: int | None) -> tuple[Key, ...]:

@@ -1,0 +1,1 @@
+"""The servers of the deployment: their configuration, and the process of each."""
