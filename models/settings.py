@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
+from models import redis_url
 from models.errors import SettingsInvalid
 from models.subjects import Network, network_of
 
@@ -149,7 +150,7 @@ class _Reader:
             database_pooling=self._pooling(),
             database_replica_url=self._url("DATABASE_REPLICA_URL", _POSTGRES) if get("DATABASE_REPLICA_URL") else None,
             replica_lag_limit_seconds=float(self._integer("REPLICA_LAG_LIMIT_SECONDS", 5, 1, 3_600)),
-            redis_url=self._url("REDIS_URL", ("redis", "rediss", "unix")),
+            redis_url=self._redis_url("REDIS_URL"),
             broker_url=self._url("BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps", "sentinel")),
             limit_user=self._limit("LIMIT_USER", "100/second"),
             limit_address=self._limit("LIMIT_ADDRESS", "500/second"),
@@ -273,6 +274,13 @@ class _Reader:
             self.faults.append(f"{name} must be a URL beginning with {' or '.join(s + '://' for s in schemes)}")
         if scheme in ("postgresql", "postgres"):  # SQLAlchemy's name for psycopg 3, whatever its default is
             return "postgresql+psycopg://" + value.split("://", 1)[1]
+        return value
+
+    def _redis_url(self, name: str) -> str:
+        faults = len(self.faults)
+        value = self._url(name, redis_url.SCHEMES)
+        if len(self.faults) == faults and (fault := redis_url.fault_of(value)) is not None:
+            self.faults.append(f"{name}: {fault}")
         return value
 
     def _keys(self, name: str, *, exact: int | None) -> tuple[Key, ...]:

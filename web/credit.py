@@ -22,6 +22,9 @@ import structlog
 from limits import RateLimitItem
 from limits.storage import RedisStorage
 
+from models.storage.redis import apart, call_each
+from models.storage.redis_cluster import Call
+
 #: How far a limit may be overrun.
 SHARE: Final = 0.05
 REPORT_SECONDS: Final = 0.05
@@ -60,6 +63,7 @@ class Credit:
 
     def __init__(self, storage: RedisStorage, client: redis.Redis) -> None:
         self._storage = storage
+        self._client = client
         self._script = client.register_script((Path(__file__).parent / "lua" / "report_hits.lua").read_text("utf-8"))
         self._process = uuid4().hex
         self._lock = threading.Lock()
@@ -130,18 +134,27 @@ class Credit:
                 del self._full[window]
 
     def _tell(self, spent: list[tuple[Window, int]]) -> None:
-        keys: list[str] = [PROCESSES]
-        arguments: list[str | float] = [self._process, ABSENT_SECONDS]
-        for (limit, caller), hits in spent:
-            keys += self._keys(limit.key(caller))
-            arguments += (hits, limit.item.amount, limit.item.get_expiry())
-        processes, *full = self._script(keys=keys, args=arguments)
+        keys = [self._keys(limit.key(caller)) for (limit, caller), _ in spent]
+        groups = apart(self._client, [PROCESSES, *(previous for previous, _ in keys)])  # 0 are the processes
+        calls: list[Call] = []
+        for group in groups:
+            names: list[str] = [PROCESSES] if 0 in group else []
+            arguments: list[str | float] = [self._process if names else "", ABSENT_SECONDS]
+            for at in (at - 1 for at in group if at):
+                (limit, _), hits = spent[at]
+                names += keys[at]
+                arguments += (hits, limit.item.amount, limit.item.get_expiry())
+            calls.append((names, arguments))
         now = time.monotonic()
+        answers = call_each(self._client, self._script, calls)
         with self._lock:
-            self._processes = processes
-            for (window, _), is_full in zip(spent, full, strict=True):
-                if is_full:
-                    self._full[window] = now + window[0].item.get_expiry()
+            for group, (processes, *full) in zip(groups, answers, strict=True):
+                if 0 in group:
+                    self._processes = processes
+                for at, is_full in zip((at - 1 for at in group if at), full, strict=True):
+                    if is_full:
+                        window = spent[at][0]
+                        self._full[window] = now + window[0].item.get_expiry()
 
     def _keys(self, key: str) -> tuple[str, str]:
         """The previous and the current window's, as the storage itself has them; a test holds the two together."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import lru_cache
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 import redis
 import structlog
@@ -24,6 +24,7 @@ from redis import RedisError
 from models.accounts.restrictions import Restrictions
 from models.errors import RateLimited
 from models.settings import Settings
+from models.storage.redis import open_redis
 from models.subjects import SubjectKind, site_of, subject_of
 from web.credit import Credit, Limit
 
@@ -36,18 +37,36 @@ UPDATE_RULE: Final = "/api/v1/scores/update"
 log = structlog.get_logger(__name__)
 
 
+class Counters(RedisStorage):
+    """The package's counters in a Redis of ours, whatever REDIS_URL names: its own clients know neither our time-outs
+    nor a failover.
+    """
+
+    STORAGE_SCHEME: ClassVar = ["scoreboard"]
+
+    def __init__(self, uri: str, client: redis.Redis, key_prefix: str = RedisStorage.PREFIX, **_: object) -> None:
+        super(RedisStorage, self).__init__(uri)
+        self.key_prefix = key_prefix
+        self.target_server = "redis"
+        self.dependency = self.dependencies[self.target_server].module
+        self.storage = client
+        self.initialize_storage(uri)
+
+
 class Limits:
     """Spends one of a caller's allowance, or refuses."""
 
     def __init__(self, app: Flask, settings: Settings, client: redis.Redis, restrictions: Restrictions) -> None:
         self._restrictions = restrictions
-        timeouts = {"socket_timeout": STORAGE_TIMEOUT_SECONDS}
-        if not settings.redis_url.startswith("unix"):
-            timeouts["socket_connect_timeout"] = STORAGE_TIMEOUT_SECONDS
+        self._counters_client = open_redis(
+            settings.redis_url,
+            command_timeout_seconds=STORAGE_TIMEOUT_SECONDS,
+            connect_timeout_seconds=STORAGE_TIMEOUT_SECONDS,
+        )
         self._limiter = Limiter(
             key_func=lambda: "",
-            storage_uri=_storage_uri(settings.redis_url),
-            storage_options=timeouts,  # type: ignore[arg-type]
+            storage_uri=f"{Counters.STORAGE_SCHEME[0]}://",
+            storage_options={"client": self._counters_client},  # type: ignore[dict-item]
             strategy="sliding-window-counter",
             key_prefix="sb:limit",
         )
@@ -89,6 +108,7 @@ class Limits:
     def close(self) -> None:
         """Report what was let in on credit."""
         self._credit.close()
+        self._counters_client.close()
 
     def write_on_credit(self, address: str, user_id: str) -> bool:
         """Count a player's write against both without asking Redis; False, and nothing counted, without credit."""
@@ -137,11 +157,6 @@ class Limits:
         with self._lock:
             self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
         log.warning("limits are counted per process", **{"event.action": "limit"}, error=type(error).__name__)
-
-
-def _storage_uri(redis_url: str) -> str:
-    """The `limits` package's spelling of a Redis URL."""
-    return "redis+" + redis_url if redis_url.startswith("unix://") else redis_url
 
 
 @lru_cache(maxsize=256)

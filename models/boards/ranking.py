@@ -25,6 +25,10 @@ UUID_BYTES: Final = 16
 _LUA: Final = Path(__file__).parent / "lua"
 
 
+def _text(name: str) -> str:
+    return "".join((_LUA / f"{part}.lua").read_text("utf-8") for part in ("home", name))
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One player on a board. `reached_at` is Unix µs, UTC."""
 
@@ -91,6 +95,7 @@ class RankingStore:
         self._refresh = _script(client, "refresh")
         self._read = _script(client, "read")
         self._look = _script(client, "look")
+        self._version = _script(client, "version")
         self._begin_build = _script(client, "begin_build")
         self._load_build = _script(client, "load_build")
         self._finish_build = _script(client, "finish_build")
@@ -128,11 +133,8 @@ class RankingStore:
 
     def version(self, keys: Keys) -> int | None:
         """The board's version; None when it is missing."""
-        try:
-            version = self._client.hget(keys.live()[2], "version")
-        except redis.RedisError as error:
-            raise _not_ready(error) from error
-        return None if version is None else int(version)
+        version: int | None = _call(self._version, [keys.live()[2]], [])
+        return version
 
     def look(self, keys: Keys, user_ids: Iterable[str]) -> Look:
         """What is held of these players, each part for itself."""
@@ -205,7 +207,7 @@ class RankingStore:
         return page_of(keys, _call(self._read, keys.live(), arguments))
 
 
-READ_SCRIPT: Final = (_LUA / "read.lua").read_text("utf-8")
+READ_SCRIPT: Final = _text("read")
 
 
 def top_arguments(count: int, start: int) -> list[Any]:
@@ -235,7 +237,7 @@ def page_of(keys: Keys, answer: Any) -> Page:
 
 
 def _script(client: redis.Redis, name: str) -> Script:
-    return client.register_script((_LUA / f"{name}.lua").read_text("utf-8"))
+    return client.register_script(_text(name))
 
 
 def _call(script: Script, keys: list[str], arguments: list[Any]) -> Any:

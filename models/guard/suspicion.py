@@ -18,6 +18,7 @@ import redis
 import structlog
 
 from models.guard.rules import Rule
+from models.storage.redis import apart, call_each
 
 #: Subjects that a process suspects by itself while Redis is away.
 REMEMBERED_MOST: Final = 10_000
@@ -60,6 +61,7 @@ class Suspicion:
     """Adds to scores and says what they are then."""
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
         self._script = client.register_script((Path(__file__).parent / "lua" / "suspect.lua").read_text("utf-8"))
         self._clock = clock
         self._local: OrderedDict[Subject, tuple[Noted, float]] = OrderedDict()  # what, when
@@ -84,11 +86,18 @@ class Suspicion:
         return [self._add_here(subject, noted[subject]) for subject in subjects]
 
     def _add_in_redis(self, subjects: Sequence[Subject], noted: Mapping[Subject, Noted]) -> list[Noted]:
-        arguments: list[float] = [NOTHING]
-        for subject in subjects:
-            arguments += (noted[subject].weight, noted[subject].events, subject.rule.half_life_seconds)
-        answer = self._script(keys=[subject.key for subject in subjects], args=arguments)
-        return [Noted(float(score), int(events)) for score, events in zip(answer[::2], answer[1::2], strict=True)]
+        groups = apart(self._client, [subject.key for subject in subjects])
+        calls = []
+        for group in groups:
+            arguments: list[float] = [NOTHING]
+            for subject in (subjects[at] for at in group):
+                arguments += (noted[subject].weight, noted[subject].events, subject.rule.half_life_seconds)
+            calls.append(([subjects[at].key for at in group], arguments))
+        found = {}
+        for group, answer in zip(groups, call_each(self._client, self._script, calls), strict=True):
+            for at, score, events in zip(group, answer[::2], answer[1::2], strict=True):
+                found[at] = Noted(float(score), int(events))
+        return [found[at] for at in range(len(subjects))]
 
     def _add_here(self, subject: Subject, noted: Noted) -> Noted:
         now = self._clock()

@@ -1,5 +1,7 @@
 """How a shard finds somebody who drains it: a flag that says that somebody will, and workers that stay to listen (I7).
 
+Flag and channel of a shard are on one server, also in a cluster: who listens is told from there, and counted there.
+
 All of it is a hint in Redis. If it is lost, a wake-up more is sent, or the sweeper comes; if who holds the flag dies,
 it ends by itself.
 """
@@ -12,6 +14,9 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import redis
+from redis.client import PubSub
+
+from models.storage.redis import node_of
 
 #: Longer than a wake-up takes to reach a worker under load, shorter than anybody would notice.
 FLAG_MS: Final = 2_000
@@ -28,8 +33,8 @@ _CALL: Final = """
 if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
     return -1
 end
-redis.call('PUBLISH', KEYS[2], '1')
-return redis.call('PUBSUB', 'NUMSUB', KEYS[2])[2]  -- whoever watches all channels by a pattern drains nothing
+redis.call('SPUBLISH', KEYS[2], '1')
+return redis.call('PUBSUB', 'SHARDNUMSUB', KEYS[2])[2]
 """
 
 
@@ -60,11 +65,11 @@ class Attendance:
     def __init__(self, client: redis.Redis, shard: int, send_relief: Callable[[], None]) -> None:
         """`send_relief` sends for another worker; it may fail to, and must not raise."""
         self._client = client
+        self._pubsub: PubSub | None = None
         self._shard = shard
         self._channel = _channel(shard)
         self._send_relief = send_relief
         self._relieved = False
-        self._pubsub = client.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
         self._ends_at = time.monotonic() + ATTEND_SECONDS
         self._listening = False
         self._gone = False
@@ -72,8 +77,9 @@ class Attendance:
     def __enter__(self) -> Self:
         """Listen from now on, before the shard is looked at for the last time; without Redis nobody is heard."""
         try:
-            self._pubsub.subscribe(self._channel)
-            self._listening = self._await("subscribe") is not None
+            self._pubsub = node_of(self._client, self._channel).pubsub()  # type: ignore[no-untyped-call]
+            self._pubsub.ssubscribe(self._channel)
+            self._listening = self._await("ssubscribe") is not None
         except redis.RedisError:
             self._listening = False
         return self
@@ -82,7 +88,8 @@ class Attendance:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Listen no more."""
-        self._pubsub.close()
+        if self._pubsub is not None:
+            self._pubsub.close()
 
     def called(self) -> bool:
         """Wait for a call: True when the shard is to be looked at again, be it for the last time."""
@@ -91,7 +98,7 @@ class Attendance:
         try:
             if not self._may_go():
                 left = min(LISTEN_SECONDS, self._ends_at - time.monotonic())
-                if left > 0 and self._await("message", left) is not None:
+                if left > 0 and self._await("smessage", left) is not None:
                     return True
             return self._stop_listening()
         except redis.RedisError:
@@ -128,26 +135,27 @@ class Attendance:
         return False
 
     def _others_listen(self) -> bool:
-        [(_, listeners)] = self._client.pubsub_numsub(self._channel)
+        [(_, listeners)] = node_of(self._client, self._channel).pubsub_shardnumsub(self._channel)
         return int(listeners) > 1
 
     def _stop_listening(self) -> bool:
         """True when a call was heard before the end; it is ours, whoever called was told so and sent for nobody."""
         self._listening = False
-        self._pubsub.unsubscribe(self._channel)
-        return self._await("unsubscribe", heard=True) is None
+        if self._pubsub is not None:
+            self._pubsub.sunsubscribe(self._channel)
+        return self._await("sunsubscribe", heard=True) is None
 
     def _await(self, kind: str, seconds: float = CONFIRM_SECONDS, *, heard: bool = False) -> Any:
         """The next message of a kind; None when there is none in time, or a call comes first that must be `heard`."""
         ends_at = time.monotonic() + seconds
         called = False
-        while (left := ends_at - time.monotonic()) > 0:
+        while self._pubsub is not None and (left := ends_at - time.monotonic()) > 0:
             message = self._pubsub.get_message(timeout=left)
             if message is None:
                 continue
             if message["type"] == kind:
                 return None if heard and called else message
-            called = called or message["type"] == "message"
+            called = called or message["type"] == "smessage"
         return None
 
 

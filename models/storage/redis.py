@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.crc import key_slot
 from redis.retry import Retry
+
+from models import redis_url
+from models.storage.redis_cluster import Call, Cluster
+from models.storage.redis_sentinel import open_master
 
 #: Redis is derived data: an answer after this is worth less than saying "not now" (I8).
 COMMAND_TIMEOUT_SECONDS: Final = 1.0
@@ -14,17 +21,60 @@ CONNECT_TIMEOUT_SECONDS: Final = 0.5
 POOL_CONNECTIONS: Final = 64
 
 
-def open_redis(url: str, *, command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> redis.Redis:
+def open_redis(
+    url: str,
+    *,
+    command_timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+) -> redis.Redis:
     """A client that answers or raises `redis.RedisError` within its time-outs; no command is retried.
 
-    One retry without back-off is left for a connection the server closed while it was idle in the pool; the
-    commands we send are safe to repeat (guarded by version, or reads).
+    One retry without back-off is left for a connection the server closed while it was idle in the pool, or because it
+    is master no more; the commands we send are safe to repeat (guarded by version, or reads).
+
+    Connections are made when first used, whatever the URL names (`redis_url.py`).
     """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=command_timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[redis.ConnectionError],
-        max_connections=POOL_CONNECTIONS,
-        **({} if url.startswith("unix") else {"socket_connect_timeout": CONNECT_TIMEOUT_SECONDS}),
-    )
+    timeouts: dict[str, Any] = {
+        "socket_timeout": command_timeout_seconds,
+        "socket_connect_timeout": connect_timeout_seconds,
+        "max_connections": POOL_CONNECTIONS,
+    }
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    scheme = redis_url.scheme_of(url)
+    if scheme in redis_url.CLUSTER:
+        return cast(redis.Redis, Cluster(redis_url.read(url), retry, timeouts))  # it takes the same commands
+    if scheme in redis_url.SENTINELS:
+        return open_master(redis_url.read(url), retry, timeouts)
+    if scheme == "unix":
+        del timeouts["socket_connect_timeout"]
+    return redis.Redis.from_url(url, retry=retry, **timeouts)
+
+
+def node_of(client: redis.Redis, key: str) -> redis.Redis:
+    """The client of the one server that has a key, for what is to be said to that server alone.
+
+    Raises:
+        redis.RedisError: nobody knows now which one has it.
+    """
+    return client.node_of(key) if isinstance(client, Cluster) else client
+
+
+def apart(client: redis.Redis, keys: Sequence[str]) -> list[list[int]]:
+    """Which of the keys, by their index, may go into one call: on one server all, in a cluster those of a slot."""
+    if not isinstance(client, Cluster):
+        return [list(range(len(keys)))]
+    slots: dict[int, list[int]] = {}
+    for index, key in enumerate(keys):
+        slots.setdefault(key_slot(key.encode()), []).append(index)
+    return list(slots.values())
+
+
+def call_each(client: redis.Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """The answers of a script to several calls, in one round trip a server.
+
+    Raises:
+        redis.RedisError: some may have been carried out.
+    """
+    if isinstance(client, Cluster):
+        return client.call_each(script, calls)
+    return [script(keys=keys, args=arguments) for keys, arguments in calls]

@@ -1,19 +1,22 @@
 -- Adds hits that processes have let in on credit to sliding windows, and says which of those windows are full.
 -- The windows are those of the `limits` package's sliding-window counter (acquire_sliding_window.lua there): a counter
 -- of the current window that lives for two, renamed to the previous one when its own is over.
--- KEYS  processes, then for each window: previous, current
--- ARGV  this process, seconds after which a silent process counts no more, then for each window: hits, limit,
+-- KEYS  processes (but not where ARGV[1] is ''), then for each window: previous, current
+-- ARGV  this process or '', seconds after which a silent process counts no more, then for each window: hits, limit,
 --       expiry (s)
--- Returns {how many processes there are, full (0 or 1) of each window}
-local now = redis.call('TIME')
-local seconds = tonumber(now[1]) + tonumber(now[2]) / 1e6
-redis.call('ZADD', KEYS[1], seconds, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', seconds - tonumber(ARGV[2]))
-redis.call('EXPIRE', KEYS[1], 60)
-local answer = {redis.call('ZCARD', KEYS[1])}
+-- Returns {how many processes there are or 0, full (0 or 1) of each window}
+local answer, first = {0}, 0
+if ARGV[1] ~= '' then
+  local now = redis.call('TIME')
+  local seconds = tonumber(now[1]) + tonumber(now[2]) / 1e6
+  redis.call('ZADD', KEYS[1], seconds, ARGV[1])
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', seconds - tonumber(ARGV[2]))
+  redis.call('EXPIRE', KEYS[1], 60)
+  answer[1], first = redis.call('ZCARD', KEYS[1]), 1
+end
 
-for window = 1, (#KEYS - 1) / 2 do
-  local previous, current = KEYS[2 * window], KEYS[2 * window + 1]
+for window = 1, (#KEYS - first) / 2 do
+  local previous, current = KEYS[first + 2 * window - 1], KEYS[first + 2 * window]
   local hits, limit = tonumber(ARGV[3 * window]), tonumber(ARGV[3 * window + 1])
   local expiry = 1000 * tonumber(ARGV[3 * window + 2])
   local left = redis.call('PTTL', current)

@@ -2,7 +2,7 @@
 -- KEYS  next:ranking, next:players, next:meta
 -- ARGV  build id, seconds, then for each player the five of refresh.lua
 -- Returns 0 when the build is no longer this caller's
-if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[3]) ~= ARGV[1] .. ' ' .. home then return 0 end
 local HIDDEN = string.rep('\255', 16)
 for i = 3, #ARGV, 5 do
   local user, place, version = ARGV[i], ARGV[i + 1], ARGV[i + 3]

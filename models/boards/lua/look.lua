@@ -2,7 +2,7 @@
 -- KEYS  ranking, players, meta
 -- ARGV  'players', user id, user id, … | 'stretch', first rank (0-based), last rank
 -- Returns false when the board is missing, else {version, total, {user, value or '', member or '', double or '', …}}
-local version = redis.call('HGET', KEYS[3], 'version')
+local version = version_of(KEYS[3])
 local total = redis.call('ZCARD', KEYS[1])
 local hidden = redis.call('HGET', KEYS[2], '')
 local values = redis.call('HLEN', KEYS[2]) - (hidden and hidden + 1 or 0)

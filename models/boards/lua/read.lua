@@ -2,7 +2,7 @@
 -- KEYS  ranking, players, meta
 -- ARGV  'top', first rank (0-based), last rank | 'around', user id, count | 'ranks', user id, user id, …
 -- Returns false when the board is missing, else {version, total, {rank, member, name, …}}
-local version = redis.call('HGET', KEYS[3], 'version')
+local version = version_of(KEYS[3])
 if not version then return false end
 local total = redis.call('ZCARD', KEYS[1])
 local hidden = redis.call('HGET', KEYS[2], '')

@@ -31,11 +31,12 @@ local function put(ranking, players)
 end
 
 if redis.call('EXISTS', KEYS[6]) == 1 then put(KEYS[4], KEYS[5]) end
-local version = redis.call('HGET', KEYS[3], 'version')
+local version, adopts = version_of(KEYS[3])
 local hidden = redis.call('HGET', KEYS[2], '')
 local values = redis.call('HLEN', KEYS[2]) - (hidden and hidden + 1 or 0)
 if not version or redis.call('ZCARD', KEYS[1]) ~= values then return {false, 0} end
 local changed = put(KEYS[1], KEYS[2])
+if adopts then redis.call('HSET', KEYS[3], 'home', home) end
 if changed > 0 then version = redis.call('HINCRBY', KEYS[3], 'version', 1) end
 for key = 1, 3 do redis.call('EXPIRE', KEYS[key], ARGV[1]) end
 return {tonumber(version), changed}
