@@ -18,7 +18,6 @@ from deploy.local.errors import StackError
 from deploy.postgres.alone import go_alone, go_together
 from deploy.postgres.server import Server
 from deploy.production.servers import postgres
-from migrations import schema
 from models import deadlines
 from models.errors import QueueUnavailable
 from models.settings import Settings
@@ -150,9 +149,8 @@ def test_an_old_primary_cannot_take_a_write_and_follows_again_once_it_is_turned_
 
 def test_without_its_standby_nothing_is_promised_until_it_is_told_to_go_alone(pair: Pair, redis_url, tmp_path) -> None:
     """Not even by a repeat of what the primary has on its own disk (I1)."""
-    schema.upgrade(postgres.migration_environment(pair.folder, pair.one)["DATABASE_URL"].replace("://", "+psycopg://"))
-    url = pair.service_url()
-    settings = Settings.from_env({**environment_for(url, redis_url, tmp_path), "DATABASE_POOLING": "transaction"})
+    pair.migrate()
+    settings = Settings.from_env({**environment_for(pair.service_url(), redis_url, tmp_path), **pair.environment()})
     with open_stores(settings) as stores:
         (player,) = register(stores, 1)
         update = sign(player)
