@@ -28,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     patient.add_argument("--seconds", type=float, default=300.0, help="for so long at most")
     options = parser.parse_args(arguments)
     try:
-        database_url = Settings.from_env().database_url
+        settings = Settings.from_env()
+        if settings.database_pooling == "transaction":
+            raise SettingsInvalid(
+                ["migrations need a session: run them with DATABASE_POOLING=none and the primary's own DATABASE_URL"]
+            )
+        database_url = settings.database_url
         if options.action == "upgrade":
             schema.upgrade(database_url, options.revision)
         elif options.action == "downgrade":

@@ -31,12 +31,14 @@ from models.guard.suspicion import Suspicion
 from models.guard.watch import Watch
 from models.pipeline.accept import Acceptor
 from models.pipeline.drain import Drain, DrainObserver
+from models.pipeline.history_reader import HistoryReader
 from models.pipeline.pressure import Pressure
 from models.pipeline.sweep import tell_of
 from models.pipeline.vouching import key_of
 from models.settings import Settings
 from models.storage.database import open_engine
 from models.storage.redis import open_redis
+from models.storage.replica import Replica
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +51,10 @@ class Stores:
     engine: Engine
     redis: redis.Redis
     catalogue: Catalogue
+    replica: Replica
     registry: BoardRegistry
     ranking: Ranking
+    history: HistoryReader
     users: Users
     revocations: Revocations
     sign_in: SignIn
@@ -92,6 +96,7 @@ class Stores:
         self.pressure.close()
         self.acceptor.close()
         self.redis.close()
+        self.replica.close()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -115,7 +120,8 @@ def open_stores(settings: Settings) -> Stores:
     registry = BoardRegistry(engine, catalogue)
     users = Users(engine, KeyCipher(settings.encryption_keys))
     revocations = Revocations(engine, users)
-    ranking = Ranking(RankingStore(client), engine, registry)
+    replica = _open_replica(settings, engine)
+    ranking = Ranking(RankingStore(client), engine, registry, replica)
     audit_keys = AuditKeys(settings.audit_keys)
     vouch_keys = tuple(key_of(key.secret) for key in settings.audit_keys)
     pressure = Pressure(
@@ -126,8 +132,10 @@ def open_stores(settings: Settings) -> Stores:
         engine=engine,
         redis=client,
         catalogue=catalogue,
+        replica=replica,
         registry=registry,
         ranking=ranking,
+        history=HistoryReader(engine, replica),
         users=users,
         revocations=revocations,
         sign_in=SignIn(engine, users, revocations),
@@ -154,4 +162,13 @@ def open_stores(settings: Settings) -> Stores:
             vouch_key=vouch_keys[0],
             tell=lambda user_id: tell_of(engine, ranking, partial(events.publish, client), [user_id]),
         ),
+    )
+
+
+def _open_replica(settings: Settings, engine: Engine) -> Replica:
+    url = settings.database_replica_url
+    return Replica(
+        engine,
+        open_engine(url, settings.database_pooling) if url is not None else None,
+        lag_limit_seconds=settings.replica_lag_limit_seconds,
     )

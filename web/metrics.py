@@ -46,6 +46,9 @@ RANKING_READS = Counter(
     "scoreboard_ranking_reads_total", "Reads of boards, by whether Redis had the board at once.", ["result"]
 )
 _RANKING_HIT: Final = RANKING_READS.labels("hit")
+REPLICA_READS = Counter(
+    "scoreboard_replica_reads_total", "Reads that a replica was asked for, by who answered: it, or the primary.", ["by"]
+)
 REBUILDS = Counter("scoreboard_api_rebuilds_total", "Boards built from Postgres for a reader.", ["board"])
 REBUILD_SECONDS = Histogram("scoreboard_rebuild_seconds", "One build of a board.", buckets=(*SECONDS, 30.0, 60.0))
 
@@ -74,6 +77,7 @@ def observe_stores(stores: Stores) -> None:
     stores.acceptor.writer.on_group = group
     stores.ranking.on_read = read
     stores.ranking.on_rebuilt = rebuilt
+    stores.replica.on_read = lambda answered: REPLICA_READS.labels("replica" if answered else "primary").inc()
 
 
 def count_receipt(receipt: Receipt, way: str) -> None:

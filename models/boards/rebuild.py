@@ -1,8 +1,9 @@
 """Rebuilds a missing board from Postgres, once, however many ask for it at the same time.
 
-A build is loaded beside the board and put in its place in one step. It reads a snapshot of Postgres taken after the
-build was announced in Redis: a batch that committed before is in the snapshot, one that commits later refreshes the
-build as well (refresh.lua). So nothing is missed, and the guard by version makes the overlap harmless (I5).
+A build is loaded beside the board and put in its place in one step. What it reads is Postgres' state after the build
+was announced in Redis: a batch that committed before is in it, one that commits later refreshes the build as well
+(refresh.lua). So nothing is missed, and the guard by version makes the overlap harmless (I5). A replica is read once it
+has replayed all that the primary had written at a moment after the announcement; the build's epoch is the primary's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from models.boards.ranking import BoardMissing, Keys, Look, Page, RankingStore
 from models.boards.registry import BoardRegistry
 from models.errors import NotReady
 from models.observers import nobody
+from models.storage.replica import Replica
 
 #: A build that stands still for this long is taken over by the next who asks.
 STALE_SECONDS: Final = 10
@@ -45,8 +47,9 @@ class Ranking:
     `retry_after_seconds`) while Redis is away or a build takes longer than a reader waits.
     """
 
-    def __init__(self, store: RankingStore, engine: Engine, registry: BoardRegistry) -> None:
+    def __init__(self, store: RankingStore, engine: Engine, registry: BoardRegistry, replica: Replica) -> None:
         self._store = store
+        self._replica = replica
         self._engine = engine
         self._registry = registry
         self._building: dict[Keys, threading.Thread] = {}
@@ -151,13 +154,9 @@ class Ranking:
         build_id, started = str(uuid4()), time.monotonic()
         if not self._store.begin_build(keys, build_id, STALE_SECONDS, only_if_missing=only_if_missing):
             return None
-        loaded = 0
-        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            for chunk in standings.of_board(connection, keys.board, keys.season, CHUNK):
-                if not self._store.load_build(keys, build_id, STALE_SECONDS, chunk):
-                    return None
-                loaded += len(chunk)
-                on_loaded(loaded)
+        loaded = self._load(keys, build_id, on_loaded)
+        if loaded is None:
+            return None
         with self._engine.begin() as connection:
             first_version = _next_epoch(connection, keys) * VERSIONS_PER_EPOCH + 1
         version = self._store.finish_build(keys, build_id, first_version)
@@ -171,6 +170,35 @@ class Ranking:
             version=version,
         )
         return version
+
+    def _load(self, keys: Keys, build_id: str, on_loaded: Callable[[int], object]) -> int | None:
+        """Load an announced build; how many players it has, None when it is no longer ours.
+
+        From the replica once that has what was committed before the announcement. Should it fail midway, the primary
+        begins anew: what was loaded before is found to be there.
+        """
+        replica = self._replica.open_current()
+        if replica is not None:
+            try:
+                with replica:
+                    loaded = self._load_from(replica, keys, build_id, on_loaded)
+                self._replica.on_read(True)
+                return loaded
+            except SQLAlchemyError as error:
+                self._replica.distrust(error)
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            return self._load_from(connection, keys, build_id, on_loaded)
+
+    def _load_from(
+        self, connection: Connection, keys: Keys, build_id: str, on_loaded: Callable[[int], object]
+    ) -> int | None:
+        loaded = 0
+        for chunk in standings.of_board(connection, keys.board, keys.season, CHUNK):
+            if not self._store.load_build(keys, build_id, STALE_SECONDS, chunk):
+                return None
+            loaded += len(chunk)
+            on_loaded(loaded)
+        return loaded
 
 
 def _epochs(connection: Connection, keys: Keys) -> int:

@@ -297,8 +297,7 @@ class Drain:
                 answer = ledger.apply(connection, shard=shard, window=window, worths=worths, refreshed=refreshed)
                 connection.execute("COMMIT", prepare=False)
         except BaseException:
-            if not connection.closed:
-                connection.rollback()
+            _undo(connection)
             raise
         batch = ledger.applied(answer)
         if batch.claimed:
@@ -374,6 +373,15 @@ class Drain:
             self._connection = open_connection(self._database_url, planner=_PLANNER, pooling=self._pooling)
             self._connection.autocommit = True
         return self._connection
+
+
+def _undo(connection: psycopg.Connection[Any]) -> None:
+    """End what was begun. Behind a pooler a connection seems well when the server behind it has died, and is stuck."""
+    if not connection.closed:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
 
 
 def _is_suspicious(connection: psycopg.Connection[Any], shard: int, old_seconds: float | None) -> bool:

@@ -94,7 +94,7 @@ def known_keys(cursor: psycopg.Cursor[Any], arrivals: Sequence[Arrival]) -> list
             "nonces": [a.nonce for a in arrivals],
         },
     )
-    return [KnownKey(*row) for row in cursor.fetchall()]
+    return [KnownKey(*row[:-1]) for row in cursor.fetchall()]
 
 
 def start_cooldowns(cursor: psycopg.Cursor[Any], arrivals: Sequence[Arrival]) -> dict[Key, float | None]:

@@ -220,6 +220,14 @@ def last_action(connection: Connection, user_id: str, board: str, season: int) -
     return None if row is None else LastAction(*row)
 
 
+def changes(connection: Connection, user_id: str) -> int:
+    """How often a player's scores have changed, on all boards: each score counts its changes, and none goes away."""
+    count: int = connection.execute(
+        text("SELECT coalesce(sum(version), 0)::bigint FROM scores WHERE user_id = :user_id"), {"user_id": user_id}
+    ).scalar_one()
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One row of a player's history."""

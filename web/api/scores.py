@@ -234,8 +234,7 @@ def own_history() -> Response:
         here.stores.catalogue.board(board)
     seasons = [(name, season) for name, season in here.stores.registry.seasons().items() if board in (None, "", name)]
     before = _read_cursor(request.args.get("cursor"))
-    with here.stores.engine.connect() as connection:
-        rows = ledger.history(connection, user_id, seasons, before=before, limit=limit + 1)
+    rows = here.stores.history.page(user_id, seasons, before=before, limit=limit + 1)
     entries = [
         schemas.HistoryRow(
             r.action_id,
