@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fixtures.archived_service",
     "tests.fixtures.live_stack",
     "tests.fixtures.own_rabbitmq",
+    "tests.fixtures.own_redis",
     "tests.fixtures.canaries",
     "tests.fixtures.attacks",
 ]
