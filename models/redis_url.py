@@ -53,9 +53,11 @@ def read(url: str) -> SeveralServers:
     _, _, hosts = parts.netloc.rpartition("@")
     is_cluster = parts.scheme in CLUSTER
     addresses = tuple(_address(host, _SERVER_PORT if is_cluster else _SENTINEL_PORT) for host in hosts.split(","))
-    options = {**_credentials(parts), **parse_url(f"redis://?{parts.query}")}
+    options = {**_credentials(parts), **parse_url(f"redis://?{parts.query}")}  # type: ignore[no-untyped-call]
     sentinel_options = {
-        name.removeprefix(_SENTINELS_OWN): options.pop(name) for name in list(options) if name.startswith(_SENTINELS_OWN)
+        name.removeprefix(_SENTINELS_OWN): options.pop(name)
+        for name in list(options)
+        if name.startswith(_SENTINELS_OWN)
     }
     for name, value in options.items():
         if name.startswith("ssl_"):
@@ -79,7 +81,7 @@ def fault_of(url: str) -> str | None:
         if scheme_of(url) in (*SENTINELS, *CLUSTER):
             read(url)
         else:
-            parse_url(url)
+            parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
         return str(error)
     return None

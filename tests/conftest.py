@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.fixtures.live_stack",
     "tests.fixtures.own_rabbitmq",
     "tests.fixtures.pair",
+    "tests.fixtures.own_redis",
     "tests.fixtures.canaries",
     "tests.fixtures.attacks",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import lru_cache
-from typing import ClassVar, Final, cast
+from typing import Final, cast
 
 import redis
 import structlog
@@ -42,7 +42,7 @@ class Counters(RedisStorage):
     nor a failover.
     """
 
-    STORAGE_SCHEME: ClassVar = ["scoreboard"]
+    STORAGE_SCHEME = ["scoreboard"]  # noqa: RUF012 - as the package has it
 
     def __init__(self, uri: str, client: redis.Redis, key_prefix: str = RedisStorage.PREFIX, **_: object) -> None:
         super(RedisStorage, self).__init__(uri)
@@ -65,7 +65,7 @@ class Limits:
         )
         self._limiter = Limiter(
             key_func=lambda: "",
-            storage_uri=f"{Counters.STORAGE_SCHEME[0]}://",
+            storage_uri="scoreboard://",
             storage_options={"client": self._counters_client},  # type: ignore[dict-item]
             strategy="sliding-window-counter",
             key_prefix="sb:limit",

@@ -142,7 +142,7 @@ class Attendance:
         """True when a call was heard before the end; it is ours, whoever called was told so and sent for nobody."""
         self._listening = False
         if self._pubsub is not None:
-            self._pubsub.sunsubscribe(self._channel)
+            self._pubsub.sunsubscribe(self._channel)  # type: ignore[no-untyped-call]
         return self._await("sunsubscribe", heard=True) is None
 
     def _await(self, kind: str, seconds: float = CONFIRM_SECONDS, *, heard: bool = False) -> Any:

@@ -43,12 +43,17 @@ log = structlog.get_logger(__name__)
 class LoopRedis:
     """One connection; every method on the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, prefix: str) -> None:
-        """Watches the keys that begin with `prefix`."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, url: str, prefix: str, beat: tuple[str, ...] = ("PING",)
+    ) -> None:
+        """Watches the keys that begin with `prefix`; a server that refuses `beat` is left."""
         self._loop = loop
         self._url = url
         self._prefix = prefix
+        self._beat_command = beat
         self._socket: socket.socket | None = None
+        #: Whose socket it is: redis-py cuts it when it leads to a master of the past.
+        self._owner: tuple[redis.Redis, Any] | None = None
         self._reader = hiredis.Reader(notEnoughData=_NO_MORE)
         self._due: deque[tuple[Told, float]] = deque()
         self._unsent = b""
@@ -75,8 +80,8 @@ class LoopRedis:
         self._due.append((told, time.monotonic()))
         self._send(hiredis.pack_command(cast(Any, command)))  # its stubs know one element only
 
-    def is_current(self) -> bool:
-        """Whether all is known that was told of changes until now.
+    def is_current(self, _key: bytes | str = "") -> bool:
+        """Whether all is known that was told of changes until now; one server has all keys.
 
         What lies in the socket is taken once in a turn of the loop: a request that is served in this turn was there
         when it began.
@@ -105,41 +110,43 @@ class LoopRedis:
         if self._due and now - self._due[0][1] > COMMAND_TIMEOUT_SECONDS:
             self._lose("no answer in time")
         else:
-            self.ask("PING", told=lambda answer: self._alive(now, answer))
+            self.ask(*self._beat_command, told=lambda answer: self._alive(now, answer))
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _alive(self, asked_at: float, answer: object) -> None:
-        if answer is not NO_ANSWER:
+        if isinstance(answer, hiredis.ReplyError):
+            self._lose(str(answer))
+        elif answer is not NO_ANSWER:
             self._answered_at = asked_at
 
     def _connect(self) -> None:
-        """In a thread: the address, its password and TLS are redis-py's affair."""
+        """In a thread: the address, its password and TLS are redis-py's affair, and who is master now."""
+        client = open_redis(self._url)
         try:
-            with open_redis(self._url) as client:
-                connection = client.connection_pool.make_connection()
-                connection.connect()
-                for command in (("HELLO", "3"), ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)):
-                    connection.send_command(*command)
-                    connection.read_response()
-                opened: socket.socket = connection._sock  # noqa: SLF001 - ours from now on
-                connection._sock = None  # noqa: SLF001 - or it would be closed with its owner
+            connection: Any = client.connection_pool.make_connection()
+            connection.connect()
+            for command in (("HELLO", "3"), ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)):
+                connection.send_command(*command)
+                connection.read_response()
+            opened: socket.socket = connection._sock  # noqa: SLF001 - nobody else reads it from now on
         except Exception as error:  # noqa: BLE001 - whatever it is, there must be another try
+            client.close()
             level = log.debug if isinstance(error, (redis.RedisError, OSError)) else log.error
             level("no line to Redis", **{"event.action": "watch"}, error=str(error))
             self._call(lambda: self._loop.call_later(RECONNECT_SECONDS, self._beat))
             return
         opened.setblocking(False)
-        self._call(lambda: self._use(opened))
+        self._call(lambda: self._use(opened, (client, connection)))
 
     def _call(self, what: Callable[[], object]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(what)
 
-    def _use(self, opened: socket.socket) -> None:
+    def _use(self, opened: socket.socket, owner: tuple[redis.Redis, Any]) -> None:
         if self._closed:
-            opened.close()
+            _close(owner)
             return
-        self._socket, self._reader = opened, hiredis.Reader(notEnoughData=_NO_MORE)
+        self._socket, self._owner, self._reader = opened, owner, hiredis.Reader(notEnoughData=_NO_MORE)
         self._loop.add_reader(opened, self._take)
         self._beat()
 
@@ -149,7 +156,9 @@ class LoopRedis:
         if lost is not None:
             self._loop.remove_reader(lost)
             self._loop.remove_writer(lost)
-            lost.close()
+            if self._owner is not None:
+                _close(self._owner)
+                self._owner = None
             if not self._closed:
                 log.warning("the line to Redis broke", **{"event.action": "watch"}, error=why)
         self._unsent, self._answered_at = b"", float("-inf")
@@ -217,3 +226,9 @@ class LoopRedis:
         kind, keys = push[0], push[1] if len(push) > 1 else None
         if kind == b"invalidate":
             self.on_changed(keys)
+
+
+def _close(owner: tuple[redis.Redis, Any]) -> None:
+    client, connection = owner
+    connection.disconnect()
+    client.close()

@@ -56,12 +56,13 @@ def node_of(client: redis.Redis, key: str) -> redis.Redis:
     Raises:
         redis.RedisError: nobody knows now which one has it.
     """
-    return client.node_of(key) if isinstance(client, Cluster) else client
+    cluster = _cluster(client)
+    return client if cluster is None else cluster.node_of(key)
 
 
 def apart(client: redis.Redis, keys: Sequence[str]) -> list[list[int]]:
     """Which of the keys, by their index, may go into one call: on one server all, in a cluster those of a slot."""
-    if not isinstance(client, Cluster):
+    if _cluster(client) is None:
         return [list(range(len(keys)))]
     slots: dict[int, list[int]] = {}
     for index, key in enumerate(keys):
@@ -75,6 +76,11 @@ def call_each(client: redis.Redis, script: Script, calls: Sequence[Call]) -> lis
     Raises:
         redis.RedisError: some may have been carried out.
     """
-    if isinstance(client, Cluster):
-        return client.call_each(script, calls)
+    cluster = _cluster(client)
+    if cluster is not None:
+        return cluster.call_each(script, calls)
     return [script(keys=keys, args=arguments) for keys, arguments in calls]
+
+
+def _cluster(client: object) -> Cluster | None:
+    return client if isinstance(client, Cluster) else None

@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final, cast
 
 import redis
 from redis._parsers import Encoder
@@ -18,8 +20,9 @@ from redis.cluster import ClusterNode
 from redis.commands.core import Script
 from redis.exceptions import AskError, ClusterDownError, NoScriptError, RedisClusterException, TryAgainError
 from redis.retry import Retry
+from redis.utils import str_if_bytes
 
-from models.redis_url import SeveralServers
+from models.redis_url import Address, SeveralServers
 
 #: The keys and arguments of a script.
 Call = tuple[Sequence[str], Sequence[Any]]
@@ -27,13 +30,22 @@ Call = tuple[Sequence[str], Sequence[Any]]
 _ELSEWHERE: Final = (AskError, ClusterDownError, NoScriptError, TryAgainError)
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Slots, and where their master is."""
+
+    first: int
+    last: int
+    address: Address
+
+
 class Cluster(redis.RedisCluster):
     """Connects when first used. Every method raises `redis.RedisError` when the cluster does not answer in time."""
 
     #: A time-out is not waited for twice; a slot that was moved, or a node that closed the connection, is asked again.
-    ERRORS_ALLOW_RETRY: Final = (redis.ConnectionError,)
+    ERRORS_ALLOW_RETRY = (redis.ConnectionError,)  # type: ignore[assignment]  # declared as that very tuple
 
-    def __init__(self, servers: SeveralServers, retry: Retry[Any], timeouts: dict[str, Any]) -> None:
+    def __init__(self, servers: SeveralServers, retry: Retry, timeouts: dict[str, Any]) -> None:
         self._servers = servers
         self._options = {**servers.options, **timeouts, **({"ssl": True} if servers.tls else {})}
         self._times = retry
@@ -103,9 +115,7 @@ class Cluster(redis.RedisCluster):
     def pubsub(self, *args: Any, **options: Any) -> Any:
         """A subscription on some node that answers: what is published goes to all of them."""
         self.learn()
-        nodes = self.get_primaries()
-        random.shuffle(nodes)
-        for node in nodes:
+        for node in self._shuffled():
             client = self.get_redis_connection(node)
             try:
                 client.ping()
@@ -113,6 +123,23 @@ class Cluster(redis.RedisCluster):
                 continue
             return client.pubsub(*args, **options)
         raise redis.ConnectionError("no node answers")
+
+    def ranges(self) -> tuple[Range, ...]:
+        """Who has what, as a node says that is not cut off from the others."""
+        for node in self._shuffled():
+            client = self.get_redis_connection(node)
+            try:
+                if client.cluster("info")["cluster_state"] != "ok":
+                    continue
+                slots = client.execute_command("CLUSTER SLOTS")
+            except redis.RedisError:
+                continue
+            return tuple(
+                Range(first, last, (str_if_bytes(master[0]) or node.host, int(master[1])))
+                for first, last, master, *_ in sorted(slots, key=itemgetter(0))
+            )
+        self.learn()  # about others, for the next time
+        raise redis.ConnectionError("no node knows all the others")
 
     def learn(self) -> None:
         """Ask which node has what."""
@@ -126,12 +153,17 @@ class Cluster(redis.RedisCluster):
         if self._opened:
             super().close()
 
+    def _shuffled(self) -> list[ClusterNode]:
+        nodes = list(self.get_primaries())
+        random.shuffle(nodes)
+        return nodes
+
     def _node_name(self, key: str) -> str:
         return str(self._node(key).name)
 
     def _node(self, key: str) -> ClusterNode:
         try:
-            return self.get_node_from_key(key)
+            return cast(ClusterNode, self.get_node_from_key(key))
         except RedisClusterException as error:
             raise redis.ConnectionError(str(error)) from error
 

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 import structlog
@@ -46,7 +46,8 @@ class Sentinels:
     def __init__(self, addresses: Sequence[Address], options: dict[str, Any]) -> None:
         retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
         timeouts = {"socket_timeout": SENTINEL_TIMEOUT_SECONDS, "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS}
-        self._clients = [redis.Redis(host, port, retry=retry, **timeouts, **options) for host, port in addresses]
+        options = {**options, **timeouts, "retry": retry}
+        self._clients = [redis.Redis(host, port, **options) for host, port in addresses]
         self._rests_until = dict.fromkeys(self._clients, float("-inf"))
         self._lock = threading.Lock()
         self._known: Address | None = None
@@ -90,11 +91,13 @@ class Sentinels:
         told = []
         for client in clients:
             try:
-                told.append(client.sentinel_master(name))
+                state = client.sentinel_master(name)
             except redis.ResponseError as error:
                 log.warning("a Sentinel does not know the master", **{"event.action": "failover"}, error=str(error))
             except (redis.RedisError, OSError):
                 self._rests_until[client] = time.monotonic() + PAUSE_SECONDS
+            else:
+                told.append(cast(dict[str, Any], state))
         return told
 
 
@@ -114,8 +117,8 @@ class MasterPool(SentinelConnectionPool):
     def make_connection(self) -> Any:
         """See redis-py."""
         connection = super().make_connection()
-        self.made.add(connection)
         with self._lock:
+            self.made.add(connection)
             if self._watch is None:
                 self._watch = threading.Thread(target=_watch, args=(weakref.ref(self), self.closed), daemon=True)
                 self._watch.start()
@@ -135,15 +138,19 @@ class MasterPool(SentinelConnectionPool):
         master: Address | None = None
         with suppress(MasterDown):  # who is down is not waited for
             master = self.sentinel_manager.discover_master(self.service_name)
-        for connection in list(self.made):
+        with self._lock:
+            made = list(self.made)
+        for connection in made:
             line = connection._sock  # noqa: SLF001 - closing it here would pull it from under the thread that reads it
             if line is not None and (connection.host, connection.port) != master:
-                log.info("a connection was cut", **{"event.action": "failover"}, was=f"{connection.host}:{connection.port}")
+                log.info(
+                    "a connection was cut", **{"event.action": "failover"}, was=f"{connection.host}:{connection.port}"
+                )
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
 
 
-def open_master(servers: SeveralServers, retry: Retry[Any], options: dict[str, Any]) -> redis.Redis:
+def open_master(servers: SeveralServers, retry: Retry, options: dict[str, Any]) -> redis.Redis:
     """A client of the master."""
     tls = {"ssl": True} if servers.tls else {}
     sentinels = Sentinels(servers.addresses, {**servers.sentinel_options, **tls})

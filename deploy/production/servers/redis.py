@@ -1,10 +1,9 @@
 """Valkey for rankings and pub/sub: a master, its replica, and the three Sentinels that change their roles."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import redis
@@ -26,7 +25,9 @@ ASK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """`server` for replication, Sentinel, exporter and operators, `service` for the service, `sentinel` for Sentinels'."""
+    """`server` is for replication, Sentinel, exporter and operators, `service` for the service, `sentinel` for asking
+    the Sentinels.
+    """
 
     server: str
     service: str
@@ -43,15 +44,20 @@ def url(places: Places, passwords: Passwords) -> str:
 
 
 def server(name: str, folder: Path, places: Places, passwords: Passwords, *, maxmemory: str = "256mb") -> Part:
-    """`redis-1` or `redis-2`. At the first start redis-2 is the replica; later each is what Sentinel made of it last.
+    """`redis-1` or `redis-2`: what the Sentinels say it is, else what it was last; at first redis-2 is a replica.
 
-    Writes the configuration, with its passwords, into `folder`; nothing else of it need be kept.
+    Writes the configuration, with its passwords, into `folder`; nothing else of it need be kept. Who starts a server
+    whose place another one took need not ask: the Sentinels make it a replica, ten seconds later.
     """
-    ports = {places.port(each) for each in SERVERS}
+    other = SERVERS[name == SERVERS[0]]
+    replica = f"replicaof {HOST} {places.port(other)}\n"
     file = folder / "server.conf"
-    role = _role(file, ports - {places.port(name)})
-    if role is None:
-        role = "" if name == SERVERS[0] else f"replicaof {HOST} {places.port(SERVERS[0])}\n"
+    now = master(places, passwords)
+    if now is None:
+        before = file.read_text("utf-8") if file.exists() else None
+        is_replica = name != SERVERS[0] if before is None else replica in before
+    else:
+        is_replica = now != name
     values = {
         "LISTEN": HOST,
         "PORT": places.port(name),
@@ -60,7 +66,7 @@ def server(name: str, folder: Path, places: Places, passwords: Passwords, *, max
         "PASSWORD": passwords.server,
         "SERVICE_PASSWORD": passwords.service,
     }
-    _write(file, fill(FOLDER / "redis" / "server.conf.template", values) + role)
+    _write(file, fill(FOLDER / "redis" / "server.conf.template", values) + is_replica * replica)
     return Part(
         name,
         [str(get_binary_path()), str(file)],
@@ -102,7 +108,7 @@ def master(places: Places, passwords: Passwords) -> str | None:
     for name in SENTINEL_NAMES:
         try:
             with _client(places, name, passwords.sentinel) as client:
-                state = client.sentinel_master(MASTER_NAME)
+                state: Any = client.sentinel_master(MASTER_NAME)
         except redis.RedisError:
             continue
         latest = max(latest, (int(state["config-epoch"]), int(state["port"])))
@@ -117,7 +123,7 @@ def _is_in_order(client: redis.Redis) -> bool:
 
 def _knows_all(client: redis.Redis) -> bool:
     """Whether it knows the replica and the other Sentinels, so that it could choose another master."""
-    state = client.sentinel_master(MASTER_NAME)
+    state: Any = client.sentinel_master(MASTER_NAME)
     return bool(state["num-slaves"] >= 1 and state["num-other-sentinels"] == SENTINELS - 1)
 
 
@@ -133,16 +139,6 @@ def _client(places: Places, name: str, password: str) -> redis.Redis:
     return redis.Redis(
         HOST, places.port(name), password=password, socket_timeout=ASK_SECONDS, retry=Retry(NoBackoff(), 0)
     )
-
-
-def _role(file: Path, ports: set[int]) -> str | None:
-    """The line by which Sentinel made it a replica, or "" of a master; None when it never ran, or elsewhere."""
-    if not file.exists():
-        return None
-    found = re.search(r"^replicaof \S+ (\d+)$", text := file.read_text("utf-8"), re.MULTILINE)
-    if found is None:
-        return "" if re.search(r"^port \d+$", text, re.MULTILINE) else None
-    return f"{found[0]}\n" if int(found[1]) in ports else None
 
 
 def _write(file: Path, text: str) -> None:

@@ -22,7 +22,8 @@ from werkzeug.http import parse_etags
 
 from models.boards.ranking import READ_SCRIPT, BoardMissing, Keys, page_of
 from models.errors import ScoreboardError
-from models.storage.loop_redis import NO_ANSWER, LoopRedis
+from models.storage.loop_cluster import open_line
+from models.storage.loop_redis import NO_ANSWER
 from web.api.board_pages import CACHE, Wanted, etag, told, wanted_around, wanted_page
 from web.api.serving.exchange import Exchange
 from web.metrics import count_ranking_hit
@@ -66,7 +67,7 @@ class EarlyBoards:
     ) -> None:
         self._services = services
         self._to_flask = to_flask
-        self._redis = LoopRedis(loop, services.settings.redis_url, "sb:{")
+        self._redis = open_line(loop, services.settings.redis_url, "sb:{")
         self._redis.on_changed = self._changed
         self._redis.start()
         self._wanted: dict[Target, tuple[Wanted, Keys, bytes]] = {}
@@ -87,7 +88,7 @@ class EarlyBoards:
         """Whether it will be answered here; when not, Flask is to answer."""
         target = exchange.path, exchange.query
         found = self._wanted.get(target) or self._parsed(target)
-        if found is None or not exchange.sent_once or not self._redis.is_current():
+        if found is None or not exchange.sent_once or not self._redis.is_current(found[2]):
             return False
         wanted, keys, name = found
         age = self._age_of.get(name, self._age_of_all)
