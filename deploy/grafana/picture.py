@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from deploy.grafana.queries import Asked, QueryFailed, ask, dashboards, name_of, queries
 
@@ -37,6 +36,9 @@ HEAD_PIXELS: Final = 64
 DPI: Final = 100
 GAP: Final = 7
 POINTS: Final = 240
+#: Seconds between the marks of the time axis, and the most of them.
+STEPS: Final = (5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10800, 21600)
+STEPS_MOST: Final = 5
 LEGEND_MOST: Final = 6
 
 
@@ -74,8 +76,10 @@ def told(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
-        size = next((size for size in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")) if abs(value) >= size[0]), None)
-        return "0 s" if size is None else f"{value / size[0]:.3g} {size[1]}"
+        for size, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+            if abs(value) >= size:
+                return f"{value / size:.3g} {name}"
+        return "0 s"
     end = {"ops": "/s", "reqps": "/s", "Bps": "B/s", "bytes": "B"}.get(unit, "")
     for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -128,11 +132,13 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
     picture.text(left + 14, top + 25, panel["title"], 10.5, weight="bold")
     axes = picture.axes(left + 62, top + 42, width - 80, height - 118)
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
-    axes.set_xlim(*(dates.date2num(datetime.fromtimestamp(moment, UTC)) for moment in span))
+    axes.set_xlim(*span)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S" if span[1] - span[0] < 600 else "%H:%M"))
+    step = next((step for step in STEPS if (span[1] - span[0]) / step <= STEPS_MOST), STEPS[-1])
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    clock = "%H:%M" if step >= 60 else "%H:%M:%S"
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda moment, _: datetime.fromtimestamp(moment, UTC).strftime(clock)))
     axes.yaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: told(value, unit)))
     if not lines:
@@ -145,10 +151,11 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
             values = [
                 below.get(at, 0.0) + (0 if math.isnan(v) else v) for at, v in zip(line.times, values, strict=True)
             ]
-        moments = [datetime.fromtimestamp(moment, UTC) for moment in line.times]
         ground = [below.get(at, 0.0) for at in line.times] if stacked else [0.0] * len(values)
-        axes.plot(moments, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3)  # type: ignore[arg-type]
-        axes.fill_between(moments, ground, values, color=color, alpha=0.28 if stacked else 0.07, linewidth=0)  # type: ignore[arg-type]
+        axes.plot(
+            line.times, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3
+        )
+        axes.fill_between(line.times, ground, values, color=color, alpha=0.28 if stacked else 0.07, linewidth=0)
         if stacked:
             below.update(zip(line.times, values, strict=True))
     axes.set_ylim(bottom=0)

@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from deploy import templates
 from deploy.production import programs
 from deploy.production.answering import answering
 from deploy.production.part import Part
-from deploy.production.places import Places
+from deploy.production.places import SENTINELS, Places
+from models.private_file import write_private
 
 QUERIES: Final = templates.FOLDER / "prometheus" / "postgres-queries.yml"
 
@@ -43,17 +45,35 @@ def postgres(name: str, places: Places, server: str, dsn: str) -> Part:
     return Part(name, arguments, environment={"DATA_SOURCE_NAME": dsn}, ready=_ready(address))
 
 
-def redis(name: str, places: Places, server: str, password: str = "") -> Part:
-    """A Redis' or Valkey's; `server` is redis-1 or redis-2."""
+def redis(name: str, folder: Path, places: Places, server: str, password: str, sentinel_password: str = "") -> Part:
+    """A Redis' or Valkey's, and the Sentinels' when asked for them; `server` is redis-1 or redis-2.
+
+    Writes the passwords into `folder`, by address: the exporter would give the Sentinels its server's.
+    """
     address = places.address(f"{server}-exporter")
-    arguments = [str(programs.require("prometheus-redis-exporter")), "-web.listen-address", address]
-    environment = {"REDIS_ADDR": f"redis://{places.address(server)}", "REDIS_EXPORTER_CONNECTION_TIMEOUT": "2s"}
-    if password:
-        environment["REDIS_PASSWORD"] = password
-    return Part(name, arguments, environment=environment, ready=_ready(address))
+    passwords = {f"redis://{places.address(server)}": password}
+    if sentinel_password:
+        passwords |= {
+            f"redis://{places.address(f'sentinel-{number}')}": sentinel_password for number in range(1, SENTINELS + 1)
+        }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "passwords.json"
+    write_private(file, passwords)
+    arguments = [
+        str(programs.require("prometheus-redis-exporter")),
+        "-web.listen-address",
+        address,
+        "-redis.addr",
+        f"redis://{places.address(server)}",
+        "-redis.password-file",
+        str(file),
+        "-connection-timeout",
+        "2s",
+    ]
+    return Part(name, arguments, ready=_ready(address))
 
 
-def nginx(name: str, places: Places, status_path: str = "/status") -> Part:
+def nginx(name: str, places: Places, status_path: str = "/stub_status") -> Part:
     """What nginx' stub_status says."""
     address = places.address("nginx-exporter")
     arguments = [
