@@ -1,0 +1,1 @@
+"""What is scraped, what is alerted on, and the exporter that distributions do not have."""
