@@ -1,20 +1,16 @@
-"""Shows by a file's time that a process's loop still turns; `python -m worker.pulse beat` asks for a health check.
+"""Shows by a file's time that a process's loop still turns; health checks look at it (deploy/health.py).
 
 It needs no broker and no store: what is only waiting for one of them is well, and a restart would not bring it back.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
-
-from models.settings import Settings
 
 SAY_EVERY_SECONDS: Final = 1.0
 #: The longest a loop stands still in good health is a few time-outs of a broker that went deaf.
@@ -49,17 +45,3 @@ class Pulse:
             return time.time() - self.path.stat().st_mtime
         except FileNotFoundError:
             return float("inf")
-
-
-def main() -> int:
-    """Exit status 1 when the process has been silent for too long."""
-    parser = argparse.ArgumentParser("python -m worker.pulse", description=__doc__)
-    parser.add_argument("kind", choices=("worker", "beat"))
-    kind = parser.parse_args().kind
-    silent = Pulse(Settings.from_env().data_dir, kind).silent_seconds()
-    sys.stdout.write(f"{kind} was silent for {silent:.0f} s\n")
-    return int(silent > SILENT_SECONDS_MOST)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

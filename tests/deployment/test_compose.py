@@ -89,12 +89,3 @@ def test_the_stores_are_set_as_in_the_one_command_stack(compose: dict[str, Any])
         content = compose["configs"][name]["content"].splitlines()
         for key, value in {**settings, "maxmemory-policy": valkey.COMMON["maxmemory-policy"]}.items():
             assert f"{key} {value}" in content
-
-
-def test_the_image_runs_as_nobody_in_particular() -> None:
-    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
-    assert "USER scoreboard" in lines
-    assert any("--require-hashes" in line for line in lines)
-    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", "\n".join(lines), re.MULTILINE):
-        for path in copied.split():
-            assert (ROOT / path).exists(), path

@@ -199,7 +199,7 @@ def test_a_store_that_is_away_takes_no_pod_out(built: Built) -> None:
     for name in ("worker", "beat"):
         for probe in ("startupProbe", "livenessProbe"):
             check = pods[name]["containers"][0][probe]["exec"]["command"]
-            assert check == ["python", "-m", "worker.pulse", name]
+            assert check == ["python", "-m", "deploy.health", name]
 
 
 def test_nobody_is_killed_before_they_have_finished(built: Built) -> None:

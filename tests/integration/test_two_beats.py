@@ -132,19 +132,3 @@ def test_a_holder_renews_and_a_lease_of_another_is_left_alone(redis_url: str) ->
     holder.release()
     assert client.get(names.BEAT_KEY) == b"another"
     assert not holder.held()
-
-
-def test_silence_is_told_by_the_exit_status(tmp_path: Path) -> None:
-    environ = {**os.environ, **environment_for("postgresql://nowhere/nothing", "redis://", tmp_path)}
-    pulse = Pulse(tmp_path, "worker")
-
-    def status() -> int:
-        asked = [sys.executable, "-m", "worker.pulse", "worker"]
-        return subprocess.run(asked, env=environ, cwd=procfile.ROOT, check=False, capture_output=True).returncode
-
-    assert status() == 1
-    pulse.turn()
-    assert status() == 0
-    long_ago = time.time() - SILENT_SECONDS_MOST - 5
-    os.utime(pulse.path, (long_ago, long_ago))
-    assert status() == 1
