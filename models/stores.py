@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import redis
 import structlog
@@ -38,6 +38,9 @@ from models.settings import Settings
 from models.storage.database import open_engine
 from models.storage.redis import open_redis
 
+if TYPE_CHECKING:
+    from models.tracing.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 
@@ -63,9 +66,11 @@ class Stores:
     audit_check: AuditCheck
     audit_export: AuditExport
 
-    def drain(self, observer: DrainObserver | None = None) -> Drain:
+    def drain(self, observer: DrainObserver | None = None, tracing: Tracing | None = None) -> Drain:
         """A drain with a connection of its own, for a worker process."""
-        return Drain(self.settings.database_url, self.redis, self.ranking, self.registry, self.catalogue, observer)
+        return Drain(
+            self.settings.database_url, self.redis, self.ranking, self.registry, self.catalogue, observer, tracing
+        )
 
     def warm_up(self) -> None:
         """Do now what the first request would have to wait for: connections, prepared statements, missing boards."""
@@ -75,7 +80,7 @@ class Stores:
                 self.ranking.top(board, 1)
         except (ScoreboardError, SQLAlchemyError) as error:
             # No fault: whoever comes first does it then, and /readyz says what is missing.
-            log.info("not warmed up", **{"event.action": "warm-up"}, error=str(error))
+            log.info("not warmed up", **{"event.action": "warm-up"}, error=error)
 
     def close(self) -> None:
         """Close all of it; repeatable."""
