@@ -6,6 +6,7 @@ collector that is away costs spans, and nothing else.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -36,9 +37,29 @@ EXPORT_SECONDS_MOST: Final = 3.0
 #: At the end of the process, for what waits.
 FAREWELL_SECONDS: Final = 1.0
 
+#: Between two words on spans that could not be sent.
+SAY_SECONDS: Final = 60.0
+
+_EXPORTER_LOG: Final = logging.getLogger(OTLPSpanExporter.__module__)
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 Attributes = Mapping[str, AttributeValue]
 Kind = Literal["internal", "client", "producer", "consumer"]
+
+
+class _Seldom(logging.Filter):
+    """Lets a record pass once a minute: a collector that is away is told of with each try."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it may be said."""
+        now = time.monotonic()
+        if record.levelno < logging.ERROR or now < self._next_at:
+            return False
+        self._next_at = now + SAY_SECONDS
+        return True
 
 
 class Step:
@@ -83,9 +104,12 @@ class Tracing:
         )
         # Whether to trace is decided in `accept`, once for all that follows.
         self._provider = TracerProvider(ParentBased(ALWAYS_ON), resource, shutdown_on_exit=False)
+        if not any(isinstance(each, _Seldom) for each in _EXPORTER_LOG.filters):
+            _EXPORTER_LOG.addFilter(_Seldom())
+        self._exporter = OTLPSpanExporter(url, timeout=EXPORT_SECONDS_MOST)
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                OTLPSpanExporter(url, timeout=EXPORT_SECONDS_MOST),
+                self._exporter,
                 max_queue_size=WAITING_MOST,
                 schedule_delay_millis=GATHER_SECONDS * 1000,
             )
@@ -134,6 +158,8 @@ class Tracing:
         ending = threading.Thread(target=self._provider.shutdown, name="tracing-end", daemon=True)
         ending.start()
         ending.join(FAREWELL_SECONDS)
+        if ending.is_alive():
+            self._exporter.shutdown()  # what it is about fails now, and the rest at once
 
     def _may_trace(self) -> bool:
         second = int(time.monotonic())
