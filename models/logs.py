@@ -1,4 +1,7 @@
-"""JSON log lines with the field names of the Elastic Common Schema (ECS), one line an event."""
+"""JSON log lines with the field names of the Elastic Common Schema (ECS), one line an event.
+
+What ECS has no name for stands under `scoreboard.`; `deploy/elk/fields.yml` lists every field there is, and its type.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,12 @@ _QUIET: Final = {
     "celery.beat": logging.WARNING,
     "celery.worker.strategy": logging.WARNING,
     "kombu": logging.WARNING,
+    "urllib3": logging.WARNING,
 }
 
 
-#: Of the fields' names, as ecs-logging writes them.
-ECS_VERSION: Final = "1.6.0"
+#: Of the fields' names and types. ecs-logging says 1.6.0 and still writes `log.original`, which is gone since 8.0.
+ECS_VERSION: Final = "8.17.0"
 #: Two JSON objects in base64url: a token, as in the path of an address.
 _TOKEN: Final = re.compile(r"eyJ[\w-]{4,}\.eyJ[\w.-]+")
 #: Characters that JSON may hold as they are, and that a terminal or a reader of lines obeys: controls, ends of lines,
@@ -32,6 +36,8 @@ _TOKEN: Final = re.compile(r"eyJ[\w-]{4,}\.eyJ[\w.-]+")
 _OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 #: Keys that the formatter or another processor gives a place of their own.
 _PLACED: Final = ("event", "exception", "exc_info")
+#: What a record of the standard library has by itself; what libraries add beside it is nobody's field.
+_OF_A_RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__)
 
 
 class UnfailingFile:
@@ -60,6 +66,28 @@ class UnfailingFile:
             self._file.flush()
 
 
+class OwnLines(ecs_logging.StructlogFormatter):
+    """Our own events as lines."""
+
+    def format_to_ecs(self, event_dict: dict[str, Any]) -> dict[str, Any]:
+        """The event with what every line has."""
+        line: dict[str, Any] = super().format_to_ecs({**event_dict, "ecs.version": ECS_VERSION})
+        return line
+
+
+class ServerLines(ecs_logging.StdlibFormatter):
+    """Records of the standard library, from servers and libraries, as lines."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(extra={"service.name": service}, exclude_fields=["log.original"])
+
+    def format_to_ecs(self, record: logging.LogRecord) -> dict[str, Any]:
+        """The record, without what its library hung on it: names and types of that are not known."""
+        own = {name: value for name, value in record.__dict__.items() if name in _OF_A_RECORD}
+        line = super().format_to_ecs(logging.makeLogRecord(own))
+        return {**line, "ecs.version": ECS_VERSION}
+
+
 def configure_logging(service: str, level: str) -> None:
     """Send structlog's events and the standard library's records to standard error as ECS JSON.
 
@@ -78,14 +106,14 @@ def configure_logging(service: str, level: str) -> None:
             name_service,
             place_fields,
             structlog.processors.format_exc_info,
-            cast(Any, ecs_logging.StructlogFormatter()),
+            cast(Any, OwnLines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, UnfailingFile(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(cast(TextIO, UnfailingFile(sys.stderr)))
-    handler.setFormatter(ecs_logging.StdlibFormatter(extra={"service.name": service}))
+    handler.setFormatter(ServerLines(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -96,19 +124,25 @@ def configure_logging(service: str, level: str) -> None:
 def server_logging(service: str) -> dict[str, Any]:
     """The configuration (`logging.config`) by which gunicorn's own lines look like the service's."""
     return {
-        "formatters": {"ecs": {"()": "ecs_logging.StdlibFormatter", "extra": {"service.name": service}}},
+        "formatters": {"ecs": {"()": "models.logs.ServerLines", "service": service}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ecs", "stream": "ext://sys.stderr"}},
         "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False}},
     }
 
 
 def place_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put each field where ECS has it: errors under `error.`, what is ours alone under `scoreboard.`."""
+    """Put each field where ECS has it: `error` under `error.`, what is ours alone under `scoreboard.`.
+
+    `error=` takes an exception, or its class where the message may hold what is nobody's business, or a sentence.
+    """
     failure = event.get("exc_info")
-    if isinstance(failure, BaseException):
+    failure = event.pop("error", sys.exc_info()[1] if failure is True else failure)
+    if isinstance(failure, type):
+        event["error.type"] = failure.__name__
+    elif isinstance(failure, BaseException):
         event["error.type"], event["error.message"] = type(failure).__name__, str(failure)
-    if "error" in event:
-        event["error.message"] = event.pop("error")
+    elif isinstance(failure, str):
+        event["error.message"] = failure
     for name in [name for name in event if "." not in name and name not in _PLACED]:
         value = event.pop(name)
         if value is not None:

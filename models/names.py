@@ -16,6 +16,9 @@ HEARTBEAT: Final = "scoreboard.heartbeat"
 SEAL: Final = "scoreboard.seal"
 TELL: Final = "scoreboard.tell"
 
+#: Of a message that wakes for a traced update: the trace to go on with.
+TRACE_HEADER: Final = "scoreboard_trace"
+
 #: In Redis while a worker takes tasks from the apply queue.
 WORKER_SEEN_KEY: Final = "sb:worker:seen"
 WORKER_SEEN_SECONDS: Final = 10

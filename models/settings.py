@@ -94,6 +94,8 @@ class Settings:
     token_issuer: str
     inbox_depth_limit: int
     inbox_age_limit_seconds: float
+    traces_url: str | None = field(repr=False)
+    traces_ratio: float
 
     @property
     def development(self) -> bool:
@@ -181,6 +183,8 @@ class _Reader:
             token_issuer=get("TOKEN_ISSUER", "scoreboard"),
             inbox_depth_limit=self._integer("INBOX_DEPTH_LIMIT", 200_000, 1, 1_000_000_000),
             inbox_age_limit_seconds=float(self._integer("INBOX_AGE_LIMIT_SECONDS", 900, 1, 1_000_000)),
+            traces_url=self._web_url("TRACES_URL"),
+            traces_ratio=self._ratio("TRACES_RATIO", 0.01),
         )
         self._refuse_unsafe(settings)
         if self.faults:
@@ -231,6 +235,17 @@ class _Reader:
             self.faults.append(f"{name} must be a whole number from {least} to {most}, not {text!r}")
             return default
         return number
+
+    def _ratio(self, name: str, default: float) -> float:
+        text = self.values.get(name)
+        try:
+            ratio = default if text is None else float(text)
+        except ValueError:
+            ratio = -1.0
+        if not 0.0 <= ratio <= 1.0:
+            self.faults.append(f"{name} must be a number from 0 to 1, not {text!r}")
+            return default
+        return ratio
 
     def _one_of(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.values.get(name, default).lower()

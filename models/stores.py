@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import redis
 import structlog
@@ -40,6 +40,9 @@ from models.storage.database import open_engine
 from models.storage.redis import open_redis
 from models.storage.replica import Replica
 
+if TYPE_CHECKING:
+    from models.tracing.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 
@@ -67,7 +70,7 @@ class Stores:
     audit_check: AuditCheck
     audit_export: AuditExport
 
-    def drain(self, observer: DrainObserver | None = None) -> Drain:
+    def drain(self, observer: DrainObserver | None = None, tracing: Tracing | None = None) -> Drain:
         """A drain with a connection of its own, for a worker process."""
         return Drain(
             self.settings.database_url,
@@ -76,6 +79,7 @@ class Stores:
             self.registry,
             self.catalogue,
             observer,
+            tracing,
             pooling=self.settings.database_pooling,
         )
 
@@ -87,7 +91,7 @@ class Stores:
                 self.ranking.top(board, 1)
         except (ScoreboardError, SQLAlchemyError) as error:
             # No fault: whoever comes first does it then, and /readyz says what is missing.
-            log.info("not warmed up", **{"event.action": "warm-up"}, error=str(error))
+            log.info("not warmed up", **{"event.action": "warm-up"}, error=error)
 
     def close(self) -> None:
         """Close all of it; repeatable."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 pytest_plugins = [
+    "tests.fixtures.log_lines",
     "tests.fixtures.servers",
     "tests.fixtures.service",
     "tests.fixtures.people",

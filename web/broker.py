@@ -35,7 +35,15 @@ class Sender:
         )
         self._connection: kombu.Connection | None = None
 
-    def send(self, task: str, arguments: tuple[Any, ...], *, queue: str, lapses_seconds: float) -> None:
+    def send(
+        self,
+        task: str,
+        arguments: tuple[Any, ...],
+        *,
+        queue: str,
+        lapses_seconds: float,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         """Send a task; a connection from earlier that turns out to be dead is replaced once.
 
         Raises:
@@ -43,11 +51,11 @@ class Sender:
         """
         reused = self._connection is not None
         try:
-            self._send(task, arguments, queue, lapses_seconds)
+            self._send(task, arguments, queue, lapses_seconds, headers)
         except OperationalError:
             if not reused:
                 raise
-            self._send(task, arguments, queue, lapses_seconds)
+            self._send(task, arguments, queue, lapses_seconds, headers)
 
     def waiting(self, queue: str) -> int:
         """How many messages wait in a queue of a Redis; a RabbitMQ bounds its queues itself, so it is not asked.
@@ -83,7 +91,14 @@ class Sender:
             self._connection.release()
         self._celery.close()
 
-    def _send(self, task: str, arguments: tuple[Any, ...], queue: str, lapses_seconds: float) -> None:
+    def _send(
+        self,
+        task: str,
+        arguments: tuple[Any, ...],
+        queue: str,
+        lapses_seconds: float,
+        headers: dict[str, str] | None,
+    ) -> None:
         try:
             self._celery.send_task(
                 task,
@@ -97,6 +112,7 @@ class Sender:
                 confirm_timeout=SEND_TIMEOUT_SECONDS,
                 ignore_result=True,
                 retry=False,
+                headers=headers,
             )
         except self._failures() as error:
             self._drop()

@@ -172,7 +172,7 @@ class Credit:
                 try:
                     self.report()
                 except redis.RedisError as error:
-                    log.warning("limits are not reported", **{"event.action": "limit"}, error=type(error).__name__)
+                    log.warning("limits are not reported", **{"event.action": "limit"}, error=type(error))
                 reported_at = now
             self._stopping.wait(REPORT_SECONDS)
         with suppress(redis.RedisError):  # a limit that was overrun by a few as the process ended

@@ -134,4 +134,6 @@ class _Tally:
             if now - self._said_at < LOG_EVERY_SECONDS:
                 return
             refused, self._refused, self._said_at = self._refused, 0, now
-        log.warning("requests refused", **{"event.action": "admit"}, code="overloaded", lane=lane, refused=refused)
+        log.warning(
+            "requests refused", **{"event.action": "admit", "error.code": "overloaded"}, lane=lane, refused=refused
+        )

@@ -95,7 +95,7 @@ class ProviderKeys:
             keys = jwt.PyJWKSet.from_json(self._read().decode()).keys
         except (OSError, ValueError, LookupError, TypeError, AttributeError, jwt.PyJWTError) as error:
             # PyJWT says of what is no set of keys whatever it stumbles over.
-            log.warning("the provider's keys cannot be read", **{"event.action": "jwks"}, error=type(error).__name__)
+            log.warning("the provider's keys cannot be read", **{"event.action": "jwks"}, error=type(error))
             return
         self._keys = {key.key_id: key.key for key in keys if key.key_id}
         self._renewed_at = self._tried_at

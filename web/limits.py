@@ -156,7 +156,7 @@ class Limits:
     def _rest(self, error: Exception) -> None:
         with self._lock:
             self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
-        log.warning("limits are counted per process", **{"event.action": "limit"}, error=type(error).__name__)
+        log.warning("limits are counted per process", **{"event.action": "limit"}, error=type(error))
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from models.pipeline.inbox import Arrival
 from models.pipeline.inbox_writer import InboxWriter, Opener, Receipt, Verdict
 from models.pipeline.loop_groups import LoopGroups, Turns
 from models.pipeline.updates import SignedUpdate
+from models.tracing import riding
 from web.metrics import count_receipt
 from web.services import Services
 
@@ -53,6 +54,7 @@ class LoopAcceptor:
         When not, a check did not let it pass or would have had to wait, and nothing was spent.
 
         Args:
+            request_id: with the trace behind it, if it is traced.
             answer_by: when its sender must have an answer, by the monotonic clock.
             windows: counts it against the limits on credit; False when there is none.
         """
@@ -69,10 +71,11 @@ class LoopAcceptor:
             if isinstance(verdict, Receipt):
                 count_receipt(verdict, self._way)
                 if not verdict.replayed:
-                    self._wakeup.wake(verdict.shard)
+                    self._wakeup.wake(verdict.shard, request_id)
                     self._watch.accepted(update.action, user_id, update.value)
             else:
-                self._watch.note(verdict.code, address=address, user_id=user_id, request_id=request_id)
+                plain = riding.request_id_of(request_id)
+                self._watch.note(verdict.code, address=address, user_id=user_id, request_id=plain)
             done(verdict)
 
         try:

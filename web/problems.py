@@ -124,7 +124,7 @@ def install_problems(app: Flask, watch: Watch) -> None:
         log.warning(
             "a store is away",
             **{"event.action": "request", "http.request.method": request.method, "url.path": request.path},
-            error=f"{type(error).__name__}: {getattr(error, 'orig', None) or error}",
+            error=getattr(error, "orig", None) or error,
         )
         return _known(errors.NotReady(retry_after_seconds=1))
 

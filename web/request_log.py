@@ -35,6 +35,8 @@ class Served(NamedTuple):
     path: str
     status: int
     code: str | None  # of the problem it was answered with
+    update: tuple[str, str] | None = None  # the player and the action of one that was accepted
+    trace: tuple[str, str] | None = None  # trace and span, if it is traced
 
 
 class RequestLog:
@@ -108,15 +110,21 @@ class RequestLog:
         """The request's line. A template and no encoder, for there are thousands a second: only a path may hold
         characters that JSON writes otherwise.
         """
-        ours = "" if served.code is None else f'"scoreboard":{{"code":"{served.code}"}},'
+        more = "" if served.code is None else f',"error":{{"code":"{served.code}"}}'
+        if served.update is not None:
+            user_id, action_id = served.update
+            more += f',"scoreboard":{{"action":{{"id":"{action_id}"}}}},"user":{{"id":"{user_id}"}}'
+        if served.trace is not None:
+            trace_id, span_id = served.trace
+            more += f',"span":{{"id":"{span_id}"}},"trace":{{"id":"{trace_id}"}}'
         return self._line(
             served.ended_at,
             "debug" if served.path in QUIET else "info",
             "request",
             f'"event":{{"action":"request","duration":{served.nanoseconds}}},'
             f'"http":{{"request":{{"id":"{served.request_id}","method":"{served.method}"}},'
-            f'"response":{{"status_code":{served.status}}}}},{ours}'
-            f'"url":{{"path":{_encode(served.path).decode()}}}',
+            f'"response":{{"status_code":{served.status}}}}},'
+            f'"url":{{"path":{_encode(served.path).decode()}}}{more}',
         )
 
     def _line(self, at: float, level: str, message: str, fields: str) -> str:

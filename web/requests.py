@@ -14,6 +14,7 @@ from werkzeug.http import parse_list_header
 
 from models import deadlines
 from web.request_log import RequestLog, Served
+from web.traced import end_accept
 
 #: Addresses whose header need not be parsed again.
 ADDRESSES_MOST: Final = 10_000
@@ -57,6 +58,7 @@ def install_requests(app: Flask, request_log: RequestLog) -> None:
         if request.is_secure:
             response.headers["Strict-Transport-Security"] = HSTS
         nanoseconds = time.monotonic_ns() - g.started
+        code, accepted, step = g.get("problem_code"), g.get("accepted"), g.get("step")
         request_log.note(
             Served(
                 time.time(),
@@ -65,9 +67,20 @@ def install_requests(app: Flask, request_log: RequestLog) -> None:
                 request.method,
                 request.path,
                 response.status_code,
-                g.get("problem_code"),
+                code,
+                accepted,
+                None if step is None else step.ids,
             )
         )
+        if step is not None:
+            end_accept(
+                step,
+                method=request.method,
+                route=str(request.url_rule),
+                status=response.status_code,
+                code=code,
+                accepted=accepted,
+            )
         return response
 
     @app.teardown_request

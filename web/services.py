@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from flask import current_app
 
@@ -12,6 +12,9 @@ from models.stores import Stores
 from web.identity import Identity
 from web.limits import Limits
 from web.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Tracing
 
 EXTENSION: Final = "scoreboard"
 
@@ -25,6 +28,7 @@ class Services:
     identity: Identity
     limits: Limits
     wakeup: Wakeup
+    tracing: Tracing | None = None
 
     def warm_up(self) -> None:
         """Do now what the first request would have to wait for."""
@@ -37,6 +41,8 @@ class Services:
         self.wakeup.close()
         self.limits.close()
         self.stores.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
 
 def services() -> Services:

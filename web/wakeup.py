@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
 
 import redis
 import structlog
@@ -14,6 +15,9 @@ from models.pipeline import wake
 from models.settings import Settings
 from models.storage.broker import WAITING_MOST
 from web.broker import Sender
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Step, Tracing
 
 #: Wake-ups of a process are at least this far apart under load; alone, one goes out at once.
 PAUSE_SECONDS: Final = 0.01
@@ -27,14 +31,22 @@ UNCOALESCED_PAUSE_SECONDS: Final = 0.1
 #: A wake-up that nobody took for this long is not needed any more: the sweeper was there before.
 LAPSES_SECONDS: Final = 30
 
+_WAKE: Final = {
+    "messaging.operation.name": "wake",
+    "messaging.operation.type": "send",
+    "messaging.destination.name": names.APPLY_QUEUE,
+}
+
 log = structlog.get_logger(__name__)
 
 
 class Wakeup:
     """Sends wake-ups from a thread of its own, so that no request waits for Redis or the broker."""
 
-    def __init__(self, settings: Settings, client: redis.Redis) -> None:
+    def __init__(self, settings: Settings, client: redis.Redis, tracing: Tracing | None = None) -> None:
         self._client = client
+        self._tracing = tracing
+        self._steps: defaultdict[int, list[Step]] = defaultdict(list)  # of traced updates that wait for a wake-up
         self._sender = Sender(settings.broker_url)
         self._shards: set[int] = set()
         self._arrived = threading.Condition()
@@ -42,8 +54,13 @@ class Wakeup:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def wake(self, shard: int) -> None:
-        """See that somebody drains the shard soon. Never blocks, never raises."""
+    def wake(self, shard: int, carried: str = "") -> None:
+        """See that somebody drains the shard soon. Never blocks, never raises.
+
+        `carried` is the request id of who wakes; if a trace rides along, it is told of the wake-up.
+        """
+        if self._tracing is not None:
+            self._begin_step(self._tracing, shard, carried)
         if shard in self._shards:  # it is about to be sent, after this update's commit
             return
         with self._arrived:
@@ -51,6 +68,12 @@ class Wakeup:
             self._arrived.notify()
         if self._thread is None:
             self.start()
+
+    def _begin_step(self, tracing: Tracing, shard: int, carried: str) -> None:
+        step = tracing.follow(carried, "wake", "producer")
+        if step is not None:
+            with self._arrived:
+                self._steps[shard].append(step)
 
     def start(self) -> None:
         """Start the thread, for who must not wait for that when the first update comes."""
@@ -76,25 +99,36 @@ class Wakeup:
                 shards, self._shards = self._shards, set()
             pause = PAUSE_SECONDS
             for shard in shards:
-                pause = max(pause, self._send(shard))
+                steps = self._steps.pop(shard, []) if self._tracing is not None else []
+                said, pause_after = self._send(shard, steps)
+                for step in steps:
+                    step.end({**_WAKE, "scoreboard.shard": shard, "scoreboard.said": said})
+                pause = max(pause, pause_after)
             self._stopping.wait(pause)
 
-    def _send(self, shard: int) -> float:
-        """Send one wake-up unless one is in flight; returns for how long (seconds) to send none after it."""
+    def _send(self, shard: int, steps: list[Step]) -> tuple[str, float]:
+        """Send one wake-up unless one is in flight; what came of it, and for how long (seconds) to send none."""
         pause = PAUSE_SECONDS
         try:
             match wake.call(self._client, shard):
                 case "under way":
-                    return DRAINED_PAUSE_SECONDS
+                    return "under way", DRAINED_PAUSE_SECONDS
                 case "heard":
-                    return pause
+                    return "heard", pause
         except redis.RedisError as error:
-            log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
+            log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error))
             pause = UNCOALESCED_PAUSE_SECONDS
         try:
             if self._sender.waiting(names.APPLY_QUEUE) < WAITING_MOST:
-                self._sender.send(names.APPLY_SHARD, (shard,), queue=names.APPLY_QUEUE, lapses_seconds=LAPSES_SECONDS)
+                self._sender.send(
+                    names.APPLY_SHARD,
+                    (shard,),
+                    queue=names.APPLY_QUEUE,
+                    lapses_seconds=LAPSES_SECONDS,
+                    headers={names.TRACE_HEADER: steps[0].carried} if steps else None,
+                )
+                return "sent", pause
         except OperationalError as error:
-            log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=str(error))
-            return BROKER_PAUSE_SECONDS
-        return pause
+            log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=error)
+            return "not sent", BROKER_PAUSE_SECONDS
+        return "enough wait", pause

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import click
 import psycopg
 import structlog
 from celery import Celery, signals
@@ -17,10 +18,14 @@ from models.pipeline.drain import Drain
 from models.settings import Settings
 from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
 from models.stores import Stores, open_stores
-from worker import messages, metrics, serving
+from models.tracing.opening import open_tracing
+from worker import messages, metrics, sayings, serving
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.pulse import Pulse
 from worker.schedule import SCHEDULE
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Tracing
 
 #: Between the first TERM and the end, running tasks may finish; a batch takes milliseconds.
 SOFT_SHUTDOWN_SECONDS: Final = 3.0
@@ -73,6 +78,7 @@ class Process:
     def __init__(self) -> None:
         #: Whether a task may stay with its shard for a while: all shards together leave another process free.
         self.may_stay = False
+        self.tracing: Tracing | None = None
         self._stores: Stores | None = None
         self._drain: Drain | None = None
 
@@ -81,7 +87,8 @@ class Process:
         self._stores = open_stores(settings)
         metrics.begin(self._stores.catalogue.boards)
         self._stores.ranking.on_rebuilt = metrics.rebuilt
-        self._drain = self._stores.drain(metrics.observer())
+        self.tracing = open_tracing(settings, "scoreboard-worker")
+        self._drain = self._stores.drain(metrics.observer(), self.tracing)
         self._warm_up(self._drain)
 
     def _warm_up(self, drain: Drain) -> None:
@@ -90,7 +97,7 @@ class Process:
             for shard in range(settings.shards):
                 drain.drain(shard, deadline_seconds=WARM_UP_SECONDS / settings.shards)
         except (psycopg.Error, SQLAlchemyError) as error:
-            log.info("not warmed up", **{"event.action": "warm-up"}, error=str(error))
+            log.info("not warmed up", **{"event.action": "warm-up"}, error=error)
 
     def close(self) -> None:
         """Close them."""
@@ -98,7 +105,9 @@ class Process:
             self._drain.close()
         if self._stores is not None:
             self._stores.close()
-        self._drain = self._stores = None
+        if self.tracing is not None:
+            self.tracing.close()
+        self._drain = self._stores = self.tracing = None
 
     @property
     def stores(self) -> Stores:
@@ -119,6 +128,7 @@ class Process:
 
 settings = Settings.from_env()
 messages.install()
+sayings.install()
 app = create_app(settings)
 process = Process()
 pulse = Pulse(settings.data_dir, "worker")
@@ -128,7 +138,9 @@ pulse = Pulse(settings.data_dir, "worker")
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     """As early as Celery lets us: its first words are a warning."""
-    configure_logging("scoreboard-worker", settings.log_level)
+    command = click.get_current_context(silent=True)
+    beats = command is not None and command.info_name == "beat"
+    configure_logging("scoreboard-beat" if beats else "scoreboard-worker", settings.log_level)
     logging.captureWarnings(capture=True)
 
 

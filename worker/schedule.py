@@ -112,6 +112,6 @@ class Ticker(beat.Scheduler):
             try:
                 return int(connection.default_channel.queue_declare(queue).message_count)
             except (*connection.connection_errors, *connection.channel_errors) as error:
-                log.warning("a queue cannot be counted", **{"event.action": "tick"}, error=type(error).__name__)
+                log.warning("a queue cannot be counted", **{"event.action": "tick"}, error=type(error))
                 connection.collect(SEND_TIMEOUT_SECONDS)  # the next count begins with a new connection
                 return 0

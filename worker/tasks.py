@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import redis
 import structlog
+from celery import Task
 from kombu.exceptions import OperationalError
 
 from models import names
@@ -34,14 +35,24 @@ WAKE_UP_LAPSES_SECONDS: Final = 10
 SEAL_RUN_SECONDS: Final = 4.0
 QUIET_A_RUN: Final = 100
 
+_DRAIN: Final = {
+    "messaging.operation.name": "drain",
+    "messaging.operation.type": "process",
+    "messaging.destination.name": names.APPLY_QUEUE,
+}
+
 log = structlog.get_logger(__name__)
 presence = Presence()
 
 
-@app.task(name=names.APPLY_SHARD, acks_late=False)
-def apply_shard(shard: int) -> dict[str, Any]:
+@app.task(name=names.APPLY_SHARD, acks_late=False, bind=True)
+def apply_shard(task: Task, shard: int) -> dict[str, Any]:
     """Drain a shard; says how many rows were applied and rejected, in how many batches and seconds."""
     client = process.stores.redis
+    if process.tracing is not None and (sent := task.request.get(names.TRACE_HEADER)):
+        step = process.tracing.follow(sent, "drain", "consumer")
+        if step is not None:  # it came; what it finds in the inbox is told by its updates' own steps
+            step.end({**_DRAIN, "messaging.message.id": str(task.request.id), "scoreboard.shard": shard})
     _flag(partial(presence.say, client))
     _flag(partial(wake.hold_flag, client, shard))
     rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
@@ -74,7 +85,7 @@ def sweep() -> dict[str, Any]:
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))
     except (NotReady, redis.RedisError) as error:
-        log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=str(error))
+        log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=error)
         finished = 0
     metrics.SWEPT.labels("refresh_finished").inc(finished)
     metrics.SWEPT_AT.set_to_current_time()
@@ -145,7 +156,7 @@ def _send_for_another(shard: int) -> None:
     try:
         apply_shard.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
     except OperationalError as error:
-        log.warning("nobody can be sent for", **{"event.action": "wake"}, error=type(error).__name__)
+        log.warning("nobody can be sent for", **{"event.action": "wake"}, error=type(error))
 
 
 def _repair() -> Repair:
@@ -157,7 +168,7 @@ def _compared(board: str, how: str, compare: Callable[[str], Comparison]) -> boo
     try:
         found = compare(board)
     except NotReady as error:
-        log.warning("a board cannot be compared now", **{"event.action": "repair"}, board=board, error=str(error))
+        log.warning("a board cannot be compared now", **{"event.action": "repair"}, board=board, error=error)
         return False
     metrics.compared(found, how)
     if not found.agrees:
@@ -180,4 +191,4 @@ def _flag(change: Any) -> None:
     try:
         change()
     except redis.RedisError as error:
-        log.warning("a hint in Redis cannot be changed", **{"event.action": "wake"}, error=str(error))
+        log.warning("a hint in Redis cannot be changed", **{"event.action": "wake"}, error=error)

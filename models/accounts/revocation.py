@@ -158,7 +158,7 @@ class Revocations:
             try:
                 self.renew()
             except SQLAlchemyError as error:
-                log.warning("revocations cannot be read", **{"event.action": "revocations-stale"}, error=str(error))
+                log.warning("revocations cannot be read", **{"event.action": "revocations-stale"}, error=error)
             self._stopping.wait(POLL_SECONDS)
 
 

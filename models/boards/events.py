@@ -23,8 +23,8 @@ class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False):
     new_score: int
 
 
-class BoardChanged(msgspec.Struct, frozen=True, gc=False):
-    """A batch changed a board. Times are Unix µs."""
+class BoardChanged(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A batch changed a board. Times are Unix µs; `traces` are those of its traced updates (`models/tracing/`)."""
 
     board: str
     season: int
@@ -33,6 +33,7 @@ class BoardChanged(msgspec.Struct, frozen=True, gc=False):
     oldest_accepted_at: int
     request_ids: tuple[str, ...]
     applied: tuple[Applied, ...]
+    traces: tuple[str, ...] = ()
 
 
 Publisher = Callable[[BoardChanged], object]

@@ -145,9 +145,7 @@ class Ranking:
         try:
             self._build(keys, nobody, only_if_missing=True)
         except (NotReady, SQLAlchemyError) as error:
-            log.warning(
-                "a board could not be rebuilt", **{"event.action": "rebuild"}, board=keys.board, error=str(error)
-            )
+            log.warning("a board could not be rebuilt", **{"event.action": "rebuild"}, board=keys.board, error=error)
             time.sleep(_POLL_SECONDS * 10)  # readers ask again at once; Postgres is spared
 
     def _build(self, keys: Keys, on_loaded: Callable[[int], object], *, only_if_missing: bool = False) -> int | None:

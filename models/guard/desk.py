@@ -193,7 +193,7 @@ class Desk:
         try:
             self._tell(user_id)
         except (NotReady, redis.RedisError) as error:
-            log.warning("a change is told later", **{"event.action": "moderate"}, error=type(error).__name__)
+            log.warning("a change is told later", **{"event.action": "moderate"}, error=type(error))
 
     def _end_quarantine(self, connection: Connection, user: User, why: Why) -> None:
         try:

@@ -82,7 +82,7 @@ class Suspicion:
                 return self._add_in_redis(subjects, noted)
             except redis.RedisError as error:
                 self._rests_until = self._clock() + PAUSE_SECONDS
-                log.warning("suspicion is counted per process", **{"event.action": "guard"}, error=type(error).__name__)
+                log.warning("suspicion is counted per process", **{"event.action": "guard"}, error=type(error))
         return [self._add_here(subject, noted[subject]) for subject in subjects]
 
     def _add_in_redis(self, subjects: Sequence[Subject], noted: Mapping[Subject, Noted]) -> list[Noted]:

@@ -125,7 +125,7 @@ class Telling:
             **{"event.action": "tell"},
             incident=incident.id,
             tries=tries,
-            error=type(error).__name__,
+            error=type(error),
         )
 
 

@@ -193,7 +193,7 @@ class Watch:
             try:
                 self.report(accepted=stopping or next(turns) % REPORTS_OF_ACCEPTED == 0)
             except SQLAlchemyError as error:
-                log.warning("incidents cannot be written", **{"event.action": "incident"}, error=type(error).__name__)
+                log.warning("incidents cannot be written", **{"event.action": "incident"}, error=type(error))
 
 
 def may_matter(rule: Rule, weight: float) -> bool:

@@ -10,8 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import psycopg
 import redis
@@ -27,8 +27,12 @@ from models.observers import nobody
 from models.pipeline import dead_letters, ledger
 from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Worth
 from models.pipeline.shard_lock import LOCK_SPACE
+from models.pipeline.traced import TracedBatch
 from models.settings import Pooling
 from models.storage.database import open_connection
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Tracing
 
 #: Rows a transaction: a row costs the less the more there are. A batch of so many takes 30 to 50 ms under load.
 BATCH_MOST: Final = 1_000
@@ -131,9 +135,11 @@ class Drain:
         registry: BoardRegistry,
         catalogue: Catalogue,
         observer: DrainObserver | None = None,
+        tracing: Tracing | None = None,
         *,
         pooling: Pooling = "none",
     ) -> None:
+        self._tracing = tracing
         self._database_url = database_url
         self._pooling = pooling
         self._client = client
@@ -263,7 +269,7 @@ class Drain:
                 raise
             cuts.note(seqs)
             self.close()
-            log.warning("cut off while applying", **{"event.action": "apply"}, shard=shard, error=str(error))
+            log.warning("cut off while applying", **{"event.action": "apply"}, shard=shard, error=error)
             return Batch(None, len(seqs), 0)
 
     def _take_back(self) -> None:
@@ -309,6 +315,9 @@ class Drain:
             self._observer.applied(batch.applied)
             self._observer.rejected(batch.parked)
             self._observer.held(batch.held)
+            if self._tracing is not None:
+                now = time.time_ns()
+                return replace(batch, ran_ns=(now - int((time.monotonic() - started) * 1e9), now))
         return batch
 
     def _apply_around_poison(self, shard: int, drained: Drained) -> Batch:
@@ -329,12 +338,13 @@ class Drain:
                     **{"event.action": "park" if parked else "apply"},
                     shard=shard,
                     seq=seq,
-                    reason=type(error).__name__,
+                    error=type(error),
                 )
         return Batch(None, claimed, 0)
 
     def _tell(self, batch: Batch, drained: Drained) -> bool:
         """Refresh the boards and publish; False when Redis could not be told now (the mark stays)."""
+        traced = TracedBatch(self._tracing, batch, drained.shard) if self._tracing is not None else None
         if time.monotonic() < self._redis_rests_until:
             return False
         by_board: dict[BoardSeason, list[AppliedUpdate]] = defaultdict(list)
@@ -342,9 +352,13 @@ class Drain:
             by_board[update.board, update.season].append(update)
         try:
             for (board, season), standings in batch.standings.items():
+                begun_ns = time.time_ns() if traced is not None else 0
                 version = self._ranking.refresh(board, season, standings)
                 event = board_changed(board, season, version or 0, by_board[board, season])
-                events.publish(self._client, event)
+                if traced is None:
+                    events.publish(self._client, event)
+                else:
+                    event = self._publish_traced(traced, (board, season), event, begun_ns)
                 drained.published += 1
                 log.info(
                     "published",
@@ -355,10 +369,23 @@ class Drain:
                 )
         except (NotReady, redis.RedisError) as error:
             self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
-            log.warning("the boards cannot be refreshed now", **{"event.action": "refresh"}, error=str(error))
+            log.warning("the boards cannot be refreshed now", **{"event.action": "refresh"}, error=error)
             return False
         self._observer.published(batch.applied)
         return True
+
+    def _publish_traced(
+        self, traced: TracedBatch, board: BoardSeason, event: BoardChanged, begun_ns: int
+    ) -> BoardChanged:
+        traced.refreshed(board, event.version, begun_ns=begun_ns)
+        publishing = traced.publishing(board, event)
+        try:
+            events.publish(self._client, publishing.event)
+        except redis.RedisError as error:
+            publishing.done(error)
+            raise
+        publishing.done()
+        return publishing.event
 
     def _worths(self) -> list[Worth]:
         seasons = self._registry.seasons()

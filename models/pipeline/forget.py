@@ -68,6 +68,6 @@ def make_months(engine: Engine) -> list[str]:
                 "a month of history cannot be made",
                 **{"event.action": "forget"},
                 month=f"{month:%Y-%m}",
-                error=str(error),
+                error=error,
             )
     return made

@@ -65,9 +65,7 @@ class InboxWriter:
                 self.on_group(len(arrivals), time.monotonic() - started)
                 return verdicts
             except psycopg.Error as error:
-                log.warning(
-                    "the inbox cannot be written", **{"event.action": "accept"}, attempt=attempt, error=str(error)
-                )
+                log.warning("the inbox cannot be written", **{"event.action": "accept"}, attempt=attempt, error=error)
                 self.close()
             if time.monotonic() > deadline - CONNECT_TIMEOUT_SECONDS:
                 break

@@ -56,6 +56,7 @@ class Batch:
     held: int = 0
     applied: tuple[AppliedUpdate, ...] = ()
     standings: Mapping[BoardSeason, list[Standing]] = field(default_factory=dict)
+    ran_ns: tuple[int, int] | None = None  # from when until when, Unix ns, where tracing is on
 
 
 @dataclass(frozen=True, slots=True)

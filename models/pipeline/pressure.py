@@ -74,6 +74,6 @@ class Pressure:
                 self._state = inbox.state(connection)
         except SQLAlchemyError as error:
             # The write itself will tell the caller; a depth that is not known refuses nobody.
-            log.warning("the inbox cannot be looked at", **{"event.action": "pressure"}, error=str(error))
+            log.warning("the inbox cannot be looked at", **{"event.action": "pressure"}, error=error)
         finally:
             self._looking.release()

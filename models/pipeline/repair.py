@@ -166,7 +166,7 @@ class Repair:
         try:
             self._publish(BoardChanged(board, self._registry.keys(board).season, version or 0, now, now, (), ()))
         except redis.RedisError as error:
-            log.warning("a repair is not published", **{"event.action": "repair"}, board=board, error=str(error))
+            log.warning("a repair is not published", **{"event.action": "repair"}, board=board, error=error)
 
 
 def _without_a_board(found: Comparison) -> Comparison:

@@ -132,7 +132,7 @@ class LoopRedis:
         except Exception as error:  # noqa: BLE001 - whatever it is, there must be another try
             client.close()
             level = log.debug if isinstance(error, (redis.RedisError, OSError)) else log.error
-            level("no line to Redis", **{"event.action": "watch"}, error=str(error))
+            level("no line to Redis", **{"event.action": "watch"}, error=error)
             self._call(lambda: self._loop.call_later(RECONNECT_SECONDS, self._beat))
             return
         opened.setblocking(False)

@@ -20,6 +20,7 @@ from deploy.local.embedded import postgres
 from deploy.local.folders import Folders
 from deploy.local.processes import alive, marked
 from deploy.local.procfile import ROOT, read
+from tests.fixtures import log_lines
 from tests.fixtures.ports import free_ports
 
 PROCESSES = [*read(), "postgres", "cache", "broker"]
@@ -101,6 +102,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeRun]:
     finally:
         if not run.ended():
             run.stop()
+        log_lines.check(*(path for name in read() for path in run.folders.logs.glob(f"{name}.log*")))
 
 
 def database(stack: MakeRun) -> psycopg.Connection:
@@ -133,7 +135,7 @@ def test_no_secret_is_on_a_command_line(stack: MakeRun) -> None:
         assert not any(part in command for part in parts)
 
 
-@pytest.mark.parametrize("name", ["web", "sockets", "worker", "beat"])
+@pytest.mark.parametrize("name", list(read()))
 def test_a_log_is_json_from_its_first_line(stack: MakeRun, name: str) -> None:
     """What a server or Celery says at its start, too: a collector reads all of it."""
     for line in (stack.folders.logs / f"{name}.log").read_text("utf-8").splitlines():

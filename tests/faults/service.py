@@ -15,8 +15,9 @@ from typing import Final
 from deploy.local import supervision
 from deploy.local.folders import Folders
 from deploy.local.processes import alive, marked
-from deploy.local.procfile import ROOT
+from deploy.local.procfile import ROOT, read
 from tests.faults.tether import tether
+from tests.fixtures import log_lines
 from tests.fixtures.ports import free_ports
 from tests.fixtures.waiting import eventually
 
@@ -86,6 +87,7 @@ class Service:
         except subprocess.TimeoutExpired:
             self._process.kill()
         eventually(lambda: not any(alive(pid) for pid in marked(self.folders.data)), 10)
+        log_lines.check(*(path for name in read() for path in self.folders.logs.glob(f"{name}.log*")))
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -39,6 +39,7 @@ from models.pipeline.accept import ServerUpdate
 from models.pipeline.updates import SignedUpdate
 from models.settings import Settings
 from models.stores import Stores, open_stores
+from tests.fixtures import log_lines
 from web.identity import Identity
 
 BOARD = "global"
@@ -248,6 +249,7 @@ def running(environ: dict[str, str], **changes: str) -> Iterator[Process]:
         finally:
             gunicorn.kill()
             gunicorn.wait()
+            log_lines.check(log)
             stores.close()
 
 

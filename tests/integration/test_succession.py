@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from deploy.local import procfile
+from tests.fixtures import log_lines
 from tests.fixtures.ports import free_ports
 
 CODE = ("models", "web", "Procfile")
@@ -63,6 +64,7 @@ def server(request: pytest.FixtureRequest, folder: Path, environment: dict[str, 
     yield Server(request.param, port, psutil.Process(process.pid))
     process.terminate()
     process.wait(15)
+    log_lines.check(folder / "log")
 
 
 @pytest.mark.slow

@@ -44,12 +44,17 @@ def test_a_line_has_the_fields_of_all_others(capsys: pytest.CaptureFixture[str])
             "http.request.id": "r-1",
             "http.request.method": "POST",
             "http.response.status_code": 429,
+            "error.code": "rate_limited",
+            "scoreboard.action.id": "a-1",
+            "span.id": "b" * 16,
+            "trace.id": "a" * 32,
             "url.path": "/x",
+            "user.id": "u-1",
         },
-        code="rate_limited",
     )
     usual = json.loads(capsys.readouterr().err)
-    (ours,) = written("info", SERVED._replace(path="/x", status=429, code="rate_limited"))
+    all_there_may_be = {"code": "rate_limited", "update": ("u-1", "a-1"), "trace": ("a" * 32, "b" * 16)}
+    (ours,) = written("info", SERVED._replace(path="/x", status=429, **all_there_may_be))
     assert ours.pop("@timestamp") == "2026-09-21T14:13:20.123Z"
     assert len(usual.pop("@timestamp")) == len("2026-09-21T14:13:20.123Z")
     assert ours == usual

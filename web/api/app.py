@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from models.logs import configure_logging
 from models.settings import Settings
 from models.stores import open_stores
+from models.tracing.opening import open_tracing
 from web import metrics
 from web.api import admin, auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         PLAY=settings.development and settings.registration_open,
     )
     stores = open_stores(settings)
+    tracing = open_tracing(settings, "scoreboard-web")
     metrics.observe_stores(stores)
     request_log = RequestLog("scoreboard-web", settings.log_level)
     install_requests(app, request_log)
@@ -62,7 +64,8 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
         limits=Limits(app, settings, stores.redis, stores.revocations.restrictions),
-        wakeup=Wakeup(settings, stores.redis),
+        wakeup=Wakeup(settings, stores.redis, tracing),
+        tracing=tracing,
     )
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]

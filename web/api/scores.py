@@ -23,6 +23,7 @@ from web.api import schemas, waiting
 from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, query_integer, rfc3339_of
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
+from web.traced import carried_request_id
 
 blueprint = Blueprint("scores", __name__, url_prefix="/api/v1/scores")
 
@@ -58,10 +59,12 @@ def update() -> Response:
     """202 once the update is a committed row of the inbox (I1); 200 with its results for who waits."""
     here, user_id = services(), access.player_id()
     signed = parse_update(json_body())
-    receipt = here.stores.acceptor.accept(user_id, signed, address=access.address(), request_id=g.request_id)
+    request_id = carried_request_id(here.tracing)
+    receipt = here.stores.acceptor.accept(user_id, signed, address=access.address(), request_id=request_id)
+    g.accepted = user_id, receipt.action_id
     metrics.count_receipt(receipt, "single")
     if not receipt.replayed:
-        here.wakeup.wake(receipt.shard)
+        here.wakeup.wake(receipt.shard, request_id)
         here.stores.watch.accepted(signed.action, user_id, signed.value)
     seconds = waiting.wanted_seconds(request.headers.get("Prefer"))
     state = waiting.settled_within(here.stores, user_id, receipt, seconds) if seconds is not None else None
@@ -113,13 +116,14 @@ def batch() -> Response:
     """A game server's updates in one commit; one bad item refuses no other."""
     here = services()
     states, places, updates = _read_batch(json_body(BATCH_BYTES_MOST))
-    verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=g.request_id)
+    request_id = carried_request_id(here.tracing)
+    verdicts = here.stores.acceptor.accept_batch(updates, address=access.address(), request_id=request_id)
     for place, sent, verdict in zip(places, updates, verdicts, strict=True):
         states[place] = _item_state(sent, verdict)
     receipts = [verdict for verdict in verdicts if isinstance(verdict, Receipt)]
     metrics.count_receipts([receipt.replayed for receipt in receipts], "batch")
     for shard in {receipt.shard for receipt in receipts if not receipt.replayed}:
-        here.wakeup.wake(shard)
+        here.wakeup.wake(shard, request_id)
     return answer(schemas.BatchState([state for state in states if state is not None]), 202)
 
 

@@ -55,7 +55,7 @@ def settled_within(stores: Stores, user_id: str, receipt: Receipt, seconds: floa
                 return None
             return told_state(stores, user_id, receipt.action_id, outcome, just_now=not receipt.replayed)
     except AWAY as error:
-        log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error).__name__)
+        log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error))
         return None
     except Exception:  # whatever it is: see above
         log.exception("an outcome cannot be told", **{"event.action": "outcome"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
@@ -13,6 +14,7 @@ from models import deadlines
 from models.accounts import tickets
 from models.accounts.tokens import Claims
 from models.errors import NotReady, ScoreboardError, TokenExpired, TokenInvalid, TokenRevoked
+from models.observers import nobody
 from models.pipeline import ledger
 from models.pipeline.inbox_writer import Verdict
 from models.pipeline.updates import SignedUpdate
@@ -23,6 +25,9 @@ from web.loop_acceptor import LoopAcceptor
 from web.metrics import count_receipt, observe_stores
 from web.requests import request_id_of
 from web.services import Services
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Step
 
 log = structlog.get_logger(__name__)
 
@@ -91,15 +96,23 @@ class Admission:
         if claims.expires_at <= time.time() or not self._revocations.lets_pass(claims):
             return False
         limits = self._services.limits
+        request_id, told = request_id_of(None), done
+        if (step := self._begin(request_id)) is not None:
+            request_id, told = step.carried, partial(_end, step, claims, update, done)
         return self._acceptor.take(
             claims.subject,
             update,
             address=address,
-            request_id=request_id_of(None),
+            request_id=request_id,
             answer_by=time.monotonic() + deadlines.REQUEST_SECONDS,
             windows=lambda: limits.user_on_credit(claims.subject),
-            done=done,
+            done=told,
         )
+
+    def _begin(self, request_id: str) -> Step | None:
+        """The step of an update that is traced: a message of a socket brings no trace of its client's."""
+        tracing = self._services.tracing
+        return None if tracing is None else tracing.accept(request_id, None, None, begun_ns=time.monotonic_ns())
 
     def close(self) -> None:
         """Close what updates go by."""
@@ -111,13 +124,17 @@ class Admission:
         Raises:
             ScoreboardError: nothing was accepted.
         """
+        request_id = request_id_of(None)
+        step = self._begin(request_id)
         with deadlines.within(deadlines.REQUEST_SECONDS):
             self.still_holds(claims)
             self._services.limits.user(claims.subject)
             receipt = self._services.stores.acceptor.accept(
-                claims.subject, update, address=address, request_id=str(uuid4())
+                claims.subject, update, address=address, request_id=request_id if step is None else step.carried
             )
-        self._services.wakeup.wake(receipt.shard)
+        self._services.wakeup.wake(receipt.shard, request_id if step is None else step.carried)
+        if step is not None:
+            _end(step, claims, update, nobody, receipt)
         count_receipt(receipt, "socket")
         if not receipt.replayed:
             self._services.stores.watch.accepted(update.action, claims.subject, update.value)
@@ -138,7 +155,7 @@ class Admission:
             with stores.engine.connect() as connection:
                 outcome = ledger.outcome(connection, claims.subject, action_id)
         except AWAY as error:
-            log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error).__name__)
+            log.warning("an outcome cannot be read", **{"event.action": "outcome"}, error=type(error))
             return []
         results = outcome.results if outcome is not None else ()
         return [
@@ -155,3 +172,15 @@ class Admission:
     def _rank(self, claims: Claims, board: str) -> int | None:
         page = self._services.stores.ranking.ranks(board, [claims.subject])
         return page.entries[0].rank if page.entries else None
+
+
+def _end(step: Step, claims: Claims, update: SignedUpdate, done: Callable[[Verdict], object], verdict: Verdict) -> None:
+    done(verdict)
+    refused = verdict if isinstance(verdict, ScoreboardError) else None
+    told = {
+        "network.protocol.name": "websocket",
+        "user.id": claims.subject,
+        "scoreboard.action.id": update.action_id,
+        "http.request.header.x-request-id": [step.request_id],
+    }
+    step.end(told | ({"error.type": refused.code} if refused is not None else {}))

@@ -16,6 +16,7 @@ from models.exposition import exposition
 from models.logs import configure_logging
 from models.settings import Settings
 from models.stores import open_stores
+from models.tracing.opening import open_tracing
 from web.identity import Identity
 from web.inner import install_inner
 from web.limits import Limits
@@ -57,12 +58,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _open(app: Flask, settings: Settings) -> Services:
     stores = open_stores(settings)
+    tracing = open_tracing(settings, "scoreboard-sockets")
     return Services(
         settings=settings,
         stores=stores,
         identity=Identity(app, settings, stores.revocations),
         limits=Limits(app, settings, stores.redis, stores.revocations.restrictions),
-        wakeup=Wakeup(settings, stores.redis),
+        wakeup=Wakeup(settings, stores.redis, tracing),
+        tracing=tracing,
     )
 
 

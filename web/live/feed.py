@@ -69,7 +69,7 @@ class Feed:
             try:
                 self._listen()
             except (redis.RedisError, OSError) as error:
-                log.warning("feed lost", **{"event.action": "feed-lost"}, error=f"{type(error).__name__}: {error}")
+                log.warning("feed lost", **{"event.action": "feed-lost"}, error=error)
             except Exception:
                 log.exception("feed failed", **{"event.action": "feed-failed"})
             if not self._stopping:
@@ -102,7 +102,7 @@ class Feed:
             try:
                 event = events.decode(message["data"])
             except msgspec.DecodeError as error:
-                log.warning("event cannot be read", **{"event.action": "event-refused"}, error=str(error))
+                log.warning("event cannot be read", **{"event.action": "event-refused"}, error=error)
                 self._hub.missed()
             else:
                 self._hub.changed(event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from prometheus_client import Histogram
 
@@ -24,6 +24,8 @@ SENDS_BEFORE_GIVING_WAY: Final = 256
 #: A delta that changes no line of a top only says that the board moved on below it. On a large board nearly every
 #: change is such a one, so they are gathered: a version may be this old on a socket whose list is right all the same.
 QUIET_SECONDS: Final = 0.25
+#: Events between two looks of which it is told what became of them; there is a look a hundredth of a second.
+HEARD_MOST: Final = 64
 #: Ids in one question for ranks; keeps each answer of Valkey's under about 3 ms.
 RANKS_ASKED_MOST: Final = 500
 
@@ -77,6 +79,19 @@ class Member(Listener, Protocol):
     def wire(self) -> Wire: ...
 
 
+class Heard(NamedTuple):
+    """An event, and when it came (Unix ns)."""
+
+    at_ns: int
+    event: BoardChanged
+
+
+class Told(Protocol):
+    """Who wants to know what became of events: a look at this version of the board sent so many sockets a frame."""
+
+    def __call__(self, heard: Sequence[Heard], *, version: int, sockets: int) -> None: ...
+
+
 class Topic:
     """One board that somebody listens to, or did."""
 
@@ -89,6 +104,7 @@ class Topic:
         self.published_at: int | None = None  # Unix µs of the oldest event not yet sent on
         self.accepted_at: int | None = None
         self.quiet_at = float("-inf")  # when deltas without a line were sent last
+        self.heard: list[Heard] = []  # since the last look, where somebody wants to know what became of them
 
     def enter(self, member: Member) -> None:
         """One more."""
@@ -119,6 +135,7 @@ class Hub:
         wake: Callable[[str], None],
         send_each: Callable[[list[Any], bytes], None],
         give_way: Callable[[], None],
+        told: Told | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`wake` asks for a `tick` of a board soon; `send_each` sends one frame to wires of which none is stuck, and
@@ -128,6 +145,7 @@ class Hub:
         self._wake = wake
         self._send_each = send_each
         self._give_way = give_way
+        self._told = told
         self._monotonic = monotonic
         self._topics: dict[str, Topic] = {}
 
@@ -153,6 +171,8 @@ class Hub:
         topic.people.applied(event.applied)
         topic.published_at = min(event.published_at, topic.published_at or event.published_at)
         topic.accepted_at = min(event.oldest_accepted_at, topic.accepted_at or event.oldest_accepted_at)
+        if self._told is not None and len(topic.heard) < HEARD_MOST:
+            topic.heard.append(Heard(time.time_ns(), event))
         self._wake(event.board)
 
     def missed(self) -> None:
@@ -190,17 +210,22 @@ class Hub:
         if topic is None or not topic.members:
             return None
         started = self._monotonic()
+        heard = topic.heard
+        if heard:
+            topic.heard = []
         before, current = self._read(topic)
         published_at, accepted_at = topic.published_at, topic.accepted_at
         topic.published_at = topic.accepted_at = None
         if before is None or before.version != current.version:
             topic.people.moved()
-        due = self._serve(topic, current)
+        sweep = self._serve(topic, current)
         metrics.TICK_SECONDS.observe(self._monotonic() - started)
         _observe_since(metrics.PUBLISHED_SENT_SECONDS, published_at)
         _observe_since(metrics.ACCEPTED_SENT_SECONDS, accepted_at)
         self._tell_people(topic)
-        return min((at for at in (due, topic.people.wait_until()) if at is not None), default=None)
+        if heard and self._told is not None:
+            self._told(heard, version=current.version, sockets=sweep.sent)
+        return min((at for at in (sweep.due, topic.people.wait_until()) if at is not None), default=None)
 
     def _read(self, topic: Topic) -> tuple[State | None, State]:
         asked = topic.largest_top()
@@ -214,8 +239,8 @@ class Hub:
         )
         return before, current
 
-    def _serve(self, topic: Topic, current: State) -> float | None:
-        """Send each member what leads from its version to the current one; returns when those left out are due."""
+    def _serve(self, topic: Topic, current: State) -> Sweep:
+        """Send each member what leads from its version to the current one."""
         now = self._monotonic()
         sweep = Sweep(topic, current, now=now, quiet_until=topic.quiet_at + QUIET_SECONDS)
         if now >= sweep.quiet_until:
@@ -226,7 +251,7 @@ class Hub:
                 self._send_each(wires, made.frame)
             self._give_way()
         sweep.report()
-        return sweep.due
+        return sweep
 
     def _tell_people(self, topic: Topic) -> None:
         asked = topic.people.to_ask(self._monotonic())
@@ -297,6 +322,11 @@ class Sweep:
         for each, group in groups.items():
             each.sent += len(group)
         return groups
+
+    @property
+    def sent(self) -> int:
+        """How many frames of the board were sent."""
+        return sum(made.sent for made in self._made.values())
 
     def report(self) -> None:
         """Add what was sent to the metrics, once a sweep."""

@@ -25,6 +25,7 @@ from web.live.hub import Hub
 from web.live.pace import Pace
 from web.live.roster import DESCRIPTORS_RESERVED, SOCKETS_MOST, Roster
 from web.live.rounds import ROUND_SECONDS, Rounds
+from web.live.sent import Sent
 from web.live.session import Session
 from web.live.shared import Shared
 from web.live.transport import Transport
@@ -51,8 +52,13 @@ class Live:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._pace = Pace()
+        wants_to_know = services.tracing is not None or services.settings.log_level == "debug"
         self._hub = Hub(
-            services.stores.ranking, wake=self._pace.wake, send_each=Transport.send_each, give_way=_give_way
+            services.stores.ranking,
+            wake=self._pace.wake,
+            send_each=Transport.send_each,
+            give_way=_give_way,
+            told=Sent(services.tracing) if wants_to_know else None,
         )
         self._pace.tick = self._hub.tick
         most = min(SOCKETS_MOST, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_RESERVED))

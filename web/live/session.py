@@ -136,7 +136,7 @@ class Session:
         self.wire.send(close_frame(how.code, how.reason))
         self.closing_since = time.monotonic()
         metrics.CLOSED.labels(str(how.code)).inc()
-        log.debug("socket closing", **{"event.action": "socket-closing"}, code=how.code, reason=how.name)
+        log.debug("socket closing", **{"event.action": "socket-closing"}, close_code=how.code, close_reason=how.name)
 
     def cut(self) -> None:
         """Let go without waiting for the other side any longer. Repeatable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -21,6 +21,9 @@ from web.problems import problem_answer
 from web.requests import client_address
 from web.services import Services
 from web.wsgi import Answer
+
+if TYPE_CHECKING:
+    from models.tracing.tracing import Step, Tracing
 
 _BEARER: Final = b"Bearer "
 _HEADERS: Final = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
@@ -43,6 +46,7 @@ class EarlyUpdate:
         self._lane = gate.writes
         self._refusals = refusals
         self._to_flask = to_flask
+        self._tracing = services.tracing
         self._hops = services.settings.trusted_proxies
         self._users = services.stores.users
         self._restrictions = services.stores.revocations.restrictions
@@ -83,9 +87,12 @@ class EarlyUpdate:
     def _accept(self, exchange: Exchange, user_id: str) -> bool:
         """Have it admitted, counted and committed; False, and nothing spent, when Flask is to answer."""
 
+        step: Step | None = None
+
         def done(verdict: Verdict) -> None:
             self._lane.leave()
-            exchange.answer(_told(verdict, exchange.request_id), RULE)
+            accepted = (user_id, verdict.action_id) if isinstance(verdict, Receipt) else None
+            exchange.answer(_told(verdict, exchange.request_id), RULE, accepted, step)
 
         try:
             address = self._address(exchange)
@@ -93,11 +100,13 @@ class EarlyUpdate:
                 self._lane.leave()
                 return False
             update = parse_update(exchange.body)
+            if self._tracing is not None:
+                step = begin(self._tracing, exchange)
             taken = self._acceptor.take(
                 user_id,
                 update,
                 address=address,
-                request_id=exchange.request_id,
+                request_id=exchange.request_id if step is None else step.carried,
                 answer_by=exchange.answer_by,
                 windows=lambda: self._services.limits.write_on_credit(address or "unknown", user_id),
                 done=done,
@@ -139,6 +148,12 @@ class EarlyUpdate:
             self._line.close()
             raise QueueUnavailable(retry_after_seconds=1) from error
         return [None] * len(user_ids)
+
+
+def begin(tracing: Tracing, exchange: Exchange) -> Step | None:
+    """Begin the trace of an update, if it is to be traced."""
+    parent, state = (exchange.fields.get(name, b"").decode("latin-1") for name in (b"traceparent", b"tracestate"))
+    return tracing.accept(exchange.request_id, parent, state, begun_ns=exchange.started_ns)
 
 
 def _told(verdict: Verdict, request_id: str) -> Answer:

@@ -18,10 +18,13 @@ from web.metrics import Requests
 from web.problems import problem_answer
 from web.request_log import RequestLog, Served
 from web.requests import request_id_of
+from web.traced import end_accept
 from web.wsgi import COMMON, STATUS_LINES, Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+    from models.tracing.tracing import Step
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -159,17 +162,25 @@ class Exchange:
 
     # The answer
 
-    def answer(self, answer: Answer, rule: str) -> None:
-        """Answer without Flask, and tell metrics and log what Flask's hooks would."""
+    def answer(
+        self, answer: Answer, rule: str, accepted: tuple[str, str] | None = None, step: Step | None = None
+    ) -> None:
+        """Answer without Flask, and tell metrics and log, and the trace, what Flask's hooks would.
+
+        `accepted` is whose update it is and which, `step` the one that ends with this, where it is traced.
+        """
         self.send(answer)
         serving = self.protocol.serving
         nanoseconds = time.monotonic_ns() - self.started_ns
         method = self.method.decode()
         serving.requests.count(method, answer.status, rule, nanoseconds / 1e9, answer.code)
         path = self.path.decode("latin-1")
+        trace = None if step is None else step.ids
         serving.request_log.note(
-            Served(time.time(), nanoseconds, self.request_id, method, path, answer.status, answer.code)
+            Served(time.time(), nanoseconds, self.request_id, method, path, answer.status, answer.code, accepted, trace)
         )
+        if step is not None:
+            end_accept(step, method=method, route=rule, status=answer.status, code=answer.code, accepted=accepted)
 
     def send(self, answer: Answer) -> None:
         """Answer without Flask, and tell nobody."""

@@ -138,7 +138,7 @@ class Listener:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
-            log.warning("a connection cannot be accepted", **{"event.action": "serve"}, error=str(error))
+            log.warning("a connection cannot be accepted", **{"event.action": "serve"}, error=error)
             self._pause(NO_DESCRIPTORS_SECONDS)
             return
         connection.setblocking(False)
