@@ -19,6 +19,8 @@ TELL: Final = "scoreboard.tell"
 #: In Redis while a worker takes tasks from the apply queue.
 WORKER_SEEN_KEY: Final = "sb:worker:seen"
 WORKER_SEEN_SECONDS: Final = 10
+#: In Redis: how many sockets each socket process holds, and when it said so.
+SOCKETS_OPEN_KEY: Final = "sb:sockets:open"
 
 #: Where each task goes; the sender routes by this and the worker consumes these queues.
 TASK_QUEUES: Final = {

@@ -13,6 +13,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.guard import letters
 from models.guard.watch import WatchObserver
 from models.observers import observe_all
 from models.pipeline import history_months, inbox
@@ -161,7 +162,7 @@ def exposition(stores: Stores, requests: CollectorRegistry) -> bytes:
 STATE_FIGURES: Final = {
     "scoreboard_inbox_depth": "Accepted updates not settled yet.",
     "scoreboard_inbox_oldest_age_seconds": "Age of the oldest row in the inbox.",
-    "scoreboard_dead_letters": "Updates parked with a reason.",
+    "scoreboard_dead_letters": "Updates parked with a reason, and not dropped by an operator.",
     "scoreboard_unrefreshed_batches": "Committed batches Redis was not told of yet.",
     "scoreboard_history_without_month": "Whether history has rows whose month nobody had made.",
 }
@@ -189,7 +190,7 @@ class _PipelineState:
             return {
                 "scoreboard_inbox_depth": waiting.depth,
                 "scoreboard_inbox_oldest_age_seconds": waiting.oldest_age_seconds,
-                "scoreboard_dead_letters": connection.execute(text("SELECT count(*) FROM dead_letters")).scalar_one(),
+                "scoreboard_dead_letters": letters.waiting(connection),
                 "scoreboard_unrefreshed_batches": connection.execute(
                     text("SELECT count(*) FROM refreshes")
                 ).scalar_one(),
