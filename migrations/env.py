@@ -35,7 +35,7 @@ def run() -> None:
 
 
 def _take_turn(connection: Connection) -> None:
-    """Ask again and again: an index that the other host makes beside the traffic waits for whoever is in a statement."""
+    """Ask again and again: an index that another host makes beside the traffic waits for whoever is in a statement."""
     deadline = time.monotonic() + _TURN_SECONDS_MOST
     while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}).scalar_one():
         connection.commit()

@@ -15,8 +15,8 @@ _GLANCE: Final = text((_SQL / "glance.sql").read_text("utf-8"))
 #: Rows of history that are looked at for latencies: the newest seconds, and no more than so many of them.
 LATENCY_SECONDS: Final = 10
 LATENCY_ROWS_MOST: Final = 2_000
-#: The rows are found by a BRIN index, at the end of the table. Whatever the planner thinks of that, it must not read all
-#: of history once a second, nor wait for long.
+#: The rows are found by a BRIN index, at the end of the table. Whatever the planner thinks of that, it must not read
+#: all of history once a second, nor wait for long.
 _CAREFULLY: Final = text(
     "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),"
     " set_config('statement_timeout', '500', true)"
@@ -25,7 +25,7 @@ _LATENCY: Final = text(
     "SELECT count(*), percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds),"
     " percentile_disc(0.99) WITHIN GROUP (ORDER BY seconds)"
     " FROM (SELECT extract(epoch FROM created_at - accepted_at)::float8 AS seconds FROM score_history"
-    "   WHERE created_at > clock_timestamp() - make_interval(secs => :seconds) AND action NOT LIKE 'moderation.%'"
+    "   WHERE created_at > now() - make_interval(secs => :seconds) AND action NOT LIKE 'moderation.%'"
     "   LIMIT :most) AS newest"
 )
 
