@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from alembic import command
+from alembic.util import CommandError
 from sqlalchemy.exc import OperationalError
 
 from migrations import schema
@@ -49,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except OperationalError as error:
         sys.stderr.write(f"The database cannot be reached: {error.orig}\n")
+        return 1
+    except CommandError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

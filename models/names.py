@@ -24,6 +24,8 @@ WORKER_SEEN_KEY: Final = "sb:worker:seen"
 WORKER_SEEN_SECONDS: Final = 10
 #: In Redis: which of several beats acts.
 BEAT_KEY: Final = "sb:beat:acts"
+#: In Redis: how many sockets each socket process holds, and when it said so.
+SOCKETS_OPEN_KEY: Final = "sb:sockets:open"
 
 #: Where each task goes; the sender routes by this and the worker consumes these queues.
 TASK_QUEUES: Final = {

@@ -10,8 +10,8 @@ from flask import Flask, request
 from models.errors import NotFound
 from models.subjects import Network
 
-#: Figures, how every part is, operators' calls, and the description of all calls.
-INNER: Final = ("/metrics", "/readyz", "/docs", "/api/v1/admin", "/api/v1/openapi.json")
+#: Figures, how every part is, operators' calls and their console, and the description of all calls.
+INNER: Final = ("/metrics", "/readyz", "/docs", "/admin", "/api/v1/admin", "/api/v1/openapi.json")
 
 
 def install_inner(app: Flask, networks: tuple[Network, ...], paths: tuple[str, ...] = INNER) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import names
 from models.exposition import exposition as figures_of
+from models.guard import letters
 from models.guard.watch import WatchObserver
 from models.observers import observe_all
 from models.pipeline import history_months, inbox
@@ -166,7 +167,7 @@ def exposition(stores: Stores, requests: CollectorRegistry) -> bytes:
 STATE_FIGURES: Final = {
     "scoreboard_inbox_depth": "Accepted updates not settled yet.",
     "scoreboard_inbox_oldest_age_seconds": "Age of the oldest row in the inbox.",
-    "scoreboard_dead_letters": "Updates parked with a reason.",
+    "scoreboard_dead_letters": "Updates parked with a reason, and not dropped by an operator.",
     "scoreboard_unrefreshed_batches": "Committed batches Redis was not told of yet.",
     "scoreboard_history_without_month": "Whether history has rows whose month nobody had made.",
     "scoreboard_redis_up": "Whether Redis answered this scrape.",
@@ -213,7 +214,7 @@ class _PipelineState:
                 "scoreboard_inbox_oldest_age_seconds": max(
                     (state.oldest_age_seconds for state in waiting.values()), default=0.0
                 ),
-                "scoreboard_dead_letters": connection.execute(text("SELECT count(*) FROM dead_letters")).scalar_one(),
+                "scoreboard_dead_letters": letters.waiting(connection),
                 "scoreboard_unrefreshed_batches": connection.execute(
                     text("SELECT count(*) FROM refreshes")
                 ).scalar_one(),

@@ -114,14 +114,17 @@ def lift(
     return Restriction(*row)
 
 
-def standing(connection: Connection, *, kind: Kind | None = None, limit: int = 100) -> list[Restriction]:
-    """Those in force, newest first."""
+def standing(
+    connection: Connection, *, kind: Kind | None = None, before: str | None = None, limit: int = 100
+) -> list[Restriction]:
+    """Those in force, newest first; `before` is the id of the last one told."""
     rows = connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM restrictions"  # noqa: S608 - constants
-            f" WHERE {_STANDS} AND (CAST(:kind AS text) IS NULL OR kind = :kind) ORDER BY id DESC LIMIT :limit"
+            f" WHERE {_STANDS} AND (CAST(:kind AS text) IS NULL OR kind = :kind)"
+            " AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)) ORDER BY id DESC LIMIT :limit"
         ),
-        {"kind": kind, "limit": limit},
+        {"kind": kind, "before": before, "limit": limit},
     )
     return [Restriction(*row) for row in rows]
 

@@ -76,6 +76,18 @@ def revoke(connection: Connection, token: str, *, reason: str, expires_at: int) 
     )
 
 
+def revoke_families(connection: Connection, user_id: str, *, reason: str) -> int:
+    """Revoke all of a player's that are not revoked; returns how many."""
+    return connection.execute(
+        text(
+            "INSERT INTO revoked_tokens (token, reason, expires_at, revoked_at)"
+            " SELECT family, :reason, expires_at, clock_timestamp() FROM token_families"
+            " WHERE user_id = :user_id AND expires_at > now() ON CONFLICT (token) DO NOTHING"
+        ),
+        {"reason": reason, "user_id": user_id},
+    ).rowcount
+
+
 def forget_families(connection: Connection, most: int) -> int:
     """Delete up to `most` families whose last token has expired; returns how many."""
     return _forget(connection, "token_families", most)

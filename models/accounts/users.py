@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +24,9 @@ from models.storage.prepared import Prepared, text_array
 KEYS_REMEMBERED: Final = 50_000
 #: Ids of players whom batches were for: about 12 MB when full; then it begins anew.
 PLAYERS_REMEMBERED: Final = 100_000
+#: Stands after each character that a name may have.
+_AFTER_ALL: Final = "\x7f"
+_ID: Final = re.compile(r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 _KEYS: Final = Prepared(
@@ -215,6 +219,41 @@ class Users:
                 self._players = set()
             self._players |= found
         return asked
+
+    def by_id(self, user_id: str) -> User | None:
+        """A player by id."""
+        with self._engine.connect() as connection:
+            row = connection.execute(text(_SELECT + " WHERE id = CAST(:id AS uuid)"), {"id": user_id}).first()
+        return None if row is None else User(str(row.id), *row[1:])
+
+    def beginning_with(self, beginning: str, *, after: str | None = None, limit: int = 50) -> list[User]:
+        """Players whose name begins so, without regard to case, in the order of their names.
+
+        Args:
+            after: the last name of the page before.
+        """
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                text(
+                    _SELECT + " WHERE lower(username) ~>=~ lower(:beginning)"
+                    " AND lower(username) ~<~ (lower(:beginning) || :end)"
+                    " AND (CAST(:after AS text) IS NULL OR lower(username) ~>~ lower(:after))"
+                    " ORDER BY lower(username) USING ~<~ LIMIT :limit"
+                ),
+                {"beginning": beginning, "end": _AFTER_ALL, "after": after, "limit": limit},
+            )
+            return [User(str(row.id), *row[1:]) for row in rows]
+
+    def names(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The names of those of the ids that are players'; what is no id is left out."""
+        ids = [each for each in user_ids if _ID.match(each)]
+        if not ids:
+            return {}
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                text("SELECT id::text, username FROM users WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": ids}
+            )
+            return {row.id: row.username for row in rows}
 
     def newest(self, limit: int) -> list[User]:
         """The players who registered last."""

@@ -64,13 +64,29 @@ def append(
     )
 
 
-def newest(connection: Connection, *, subject: str | None = None, limit: int = 50) -> list[Act]:
-    """The last acts, of one subject or of all."""
+def newest(
+    connection: Connection,
+    *,
+    subject: str | None = None,
+    operator: str | None = None,
+    act: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[Act]:
+    """The last acts, of one subject, operator and kind or of all; `before` is the id of the last one told.
+
+    Args:
+        act: how the kind begins: `block` is `block user` and `block address`.
+    """
     rows = connection.execute(
         text(
             "SELECT id::text, operator, act, subject, reason, details, created_at FROM acts"
-            " WHERE CAST(:subject AS text) IS NULL OR subject = :subject ORDER BY created_at DESC LIMIT :limit"
+            " WHERE (CAST(:subject AS text) IS NULL OR subject = :subject)"
+            " AND (CAST(:operator AS text) IS NULL OR operator = :operator)"
+            " AND (CAST(:act AS text) IS NULL OR starts_with(act, :act))"
+            " AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+            " ORDER BY id DESC LIMIT :limit"
         ),
-        {"subject": subject, "limit": limit},
+        {"subject": subject, "operator": operator, "act": act, "before": before, "limit": limit},
     )
     return [Act(*row) for row in rows]

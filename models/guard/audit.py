@@ -139,6 +139,26 @@ def last_seal(connection: Connection) -> Seal | None:
     return None if row is None else seal_of(row)
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A link of the chain, and when it was made."""
+
+    seal: Seal
+    sealed_at: datetime
+
+
+def newest_seals(connection: Connection, *, before: int | None = None, limit: int = 50) -> list[Sealed]:
+    """The last links, the newest first; `before` is the number of the last one told."""
+    rows = connection.execute(
+        text(
+            "SELECT number, upto, rows, root, previous, hash, key_id, signature, sealed_at FROM seals"
+            " WHERE CAST(:before AS bigint) IS NULL OR number < :before ORDER BY number DESC LIMIT :limit"
+        ),
+        {"before": before, "limit": limit},
+    )
+    return [Sealed(seal_of(row), row.sealed_at) for row in rows]
+
+
 class Sealer:
     """Makes seals; only one at a time can be the next, whoever tries."""
 

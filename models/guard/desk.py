@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -13,13 +14,14 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError
 
-from models.accounts import restrictions
+from models.accounts import restrictions, tokens
 from models.accounts.restrictions import Kind, Restriction, Wanted
 from models.accounts.revocation import Revocations
 from models.accounts.users import User, Users
 from models.errors import FieldError, NotFound, NotReady, ValidationFailed
-from models.guard import acts, incidents, moderation, privacy, quarantine
+from models.guard import acts, incidents, letters, moderation, privacy, quarantine
 from models.guard.incidents import Incident
+from models.guard.letters import Key
 from models.guard.moderation import Counted, Mark, Span
 from models.pipeline.inbox import shard_of
 from models.pipeline.shard_lock import lock_shard
@@ -116,9 +118,38 @@ class Desk:
         user = self._users.by_name(username)
         with self._engine.begin() as connection:
             lock_shard(connection, shard_of(user.user_id, self._shards))
-            rejected = quarantine.reject(connection, user.user_id, detail=why.reason)
+            rejected = quarantine.reject(connection, user.user_id, by=why.operator, reason=why.reason)
             self._note(connection, why, "reject", user.user_id, updates=rejected)
         return rejected
+
+    def retry(self, keys: Sequence[Key], why: Why) -> tuple[list[Key], set[int]]:
+        """Give dead letters, waiting or dropped, another try under the ids they have; returns those that were there,
+        and the shards to wake. What was said of them until now stays in the act.
+        """
+        with self._engine.begin() as connection:
+            found = letters.retry(connection, [(key, shard_of(key.user_id, self._shards)) for key in keys])
+            told = defaultdict(list)
+            for letter in found:
+                parked = {"code": letter.code, "attempts": letter.attempts, "parked_at": letter.parked_at.isoformat()}
+                told[letter.user_id].append({"action_id": letter.action_id, **parked})
+            for user_id, those in told.items():
+                self._note(connection, why, "retry dead letters", user_id, updates=those)
+            retried = _letters([Key(letter.user_id, letter.action_id) for letter in found])
+        return retried, {shard_of(key.user_id, self._shards) for key in retried}
+
+    def drop(self, keys: Sequence[Key], why: Why) -> list[Key]:
+        """Have dead letters wait for nobody any more; returns those that did."""
+        with self._engine.begin() as connection:
+            dropped = _letters(letters.drop(connection, keys, by=why.operator, reason=why.reason))
+            self._note_letters(connection, why, "drop dead letters", dropped)
+        return dropped
+
+    def keep(self, keys: Sequence[Key], why: Why) -> list[Key]:
+        """Undo that; returns those that were dropped."""
+        with self._engine.begin() as connection:
+            kept = _letters(letters.keep(connection, keys))
+            self._note_letters(connection, why, "keep dead letters", kept)
+        return kept
 
     def hide(self, username: str, why: Why, *, hidden: bool) -> bool:
         """Take a player off all boards, or put them back; False when that is so already."""
@@ -156,6 +187,15 @@ class Desk:
             closed = incidents.close(connection, incident_id, by=why.operator, reason=why.reason)
             self._note(connection, why, "close incident", incident_id)
         return closed
+
+    def sign_out(self, username: str, why: Why) -> int:
+        """End all sign-ins of a player everywhere within a second (I10); returns how many. They may sign in again."""
+        user = self._users.by_name(username)
+        with self._engine.begin() as connection:
+            ended = tokens.revoke_families(connection, user.user_id, reason="signed out by an operator")
+            self._note(connection, why, "sign out", user.user_id, sign_ins=ended)
+        self._revocations.renew()
+        return ended
 
     def change_key(self, username: str, why: Why) -> bytes:
         """Give a player a new signature key; the old one is refused everywhere within a second (I10)."""
@@ -210,10 +250,23 @@ class Desk:
             fault = FieldError("/address", "is neither an address nor a network")
             raise ValidationFailed(errors=(fault,)) from error
 
+    def _note_letters(self, connection: Connection, why: Why, act: str, keys: Sequence[Key]) -> None:
+        of = defaultdict(list)
+        for key in keys:
+            of[key.user_id].append(key.action_id)
+        for user_id, action_ids in of.items():
+            self._note(connection, why, act, user_id, action_ids=action_ids)
+
     def _note(self, connection: Connection, why: Why, act: str, subject: str, **details: object) -> str:
         return acts.append(
             connection, operator=why.operator, act=act, subject=subject, reason=why.reason, details=details
         )
+
+
+def _letters(those: list[Key]) -> list[Key]:
+    if not those:
+        raise NotFound("There is no dead letter among those of which that can be done.")
+    return those
 
 
 def _some(those: list[Counted], which: str) -> list[Counted]:

@@ -103,14 +103,18 @@ def note(connection: Connection, seen: Sighting) -> tuple[str, bool] | None:
     return None if row is None else (row.id, row.is_new)
 
 
-def listed(connection: Connection, *, open_only: bool, limit: int = 50) -> list[Incident]:
-    """The newest, all or only those that are open."""
+def listed(
+    connection: Connection, *, open_only: bool, subject: str | None = None, before: str | None = None, limit: int = 50
+) -> list[Incident]:
+    """The newest, all or only open ones, of one subject or of all; `before` is the id of the last one told."""
     rows = connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM incidents WHERE NOT :open_only OR closed_at IS NULL"  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM incidents WHERE (NOT :open_only OR closed_at IS NULL)"  # noqa: S608 - constants
+            " AND (CAST(:subject AS text) IS NULL OR subject = :subject)"
+            " AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
             " ORDER BY id DESC LIMIT :limit"
         ),
-        {"open_only": open_only, "limit": limit},
+        {"open_only": open_only, "subject": subject, "before": before, "limit": limit},
     )
     return [Incident(*row) for row in rows]
 

@@ -62,6 +62,15 @@ def voided(connection: Connection, user_id: str, span: Span) -> list[Counted]:
     return _found(connection, user_id, span, void=True)
 
 
+def void_among(connection: Connection, user_id: str, action_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """Which of a player's updates are void now: their `action_id` and board."""
+    rows = connection.execute(
+        text("SELECT action_id, board FROM voids WHERE user_id = :user_id AND action_id = ANY(:action_ids)"),
+        {"user_id": user_id, "action_ids": list(action_ids)},
+    )
+    return {(row.action_id, row.board) for row in rows}
+
+
 def void(connection: Connection, user_id: str, those: Sequence[Counted], mark: Mark) -> None:
     """Take back what these updates brought. The caller holds the shard's lock and has looked them up under it."""
     taken = [(counted.board, counted.season, -counted.increment) for counted in those]

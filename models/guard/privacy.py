@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from models.accounts import tokens
 from models.errors import NotFound
 from models.guard import addresses
 
@@ -74,14 +75,7 @@ def erase(connection: Connection, user_id: str, sealed_key: tuple[str, bytes]) -
     )
     if erased.rowcount == 0:
         raise NotFound("There is no such player.")
-    connection.execute(
-        text(
-            "INSERT INTO revoked_tokens (token, reason, expires_at, revoked_at)"
-            " SELECT family, 'erased', expires_at, clock_timestamp() FROM token_families WHERE user_id = :id"
-            " ON CONFLICT (token) DO NOTHING"
-        ),
-        {"id": user_id},
-    )
+    tokens.revoke_families(connection, user_id, reason="erased")
     addresses.forget_of(connection, user_id)
     connection.execute(
         text(

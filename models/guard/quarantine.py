@@ -1,7 +1,7 @@
 """Accepted updates that are held back from the boards: the drain puts them here (apply.sql), an operator lets them go.
 
-Until then their state is `queued`. Released they go back into the inbox, rejected they become dead letters with the
-operator's reason; either way each leaves in the transaction that puts it elsewhere (I3).
+Until then their state is `queued`. Released they go back into the inbox, rejected they become dead letters that an
+operator has dropped (letters.py); either way each leaves in the transaction that puts it elsewhere (I3).
 """
 
 from __future__ import annotations
@@ -37,26 +37,34 @@ class HeldUpdate:
     request_id: str
 
 
-def players(connection: Connection, *, limit: int = 100) -> list[Held]:
-    """Who has updates here, the longest waiting first."""
+def players(connection: Connection, *, after: tuple[datetime, str] | None = None, limit: int = 100) -> list[Held]:
+    """Who has updates here, the longest waiting first; `after` is time and id of the last one before."""
+    oldest, user_id = after or (None, None)
     rows = connection.execute(
         text(
             "SELECT q.user_id::text, u.username, count(*), min(q.accepted_at) FROM quarantine q"
-            " JOIN users u ON u.id = q.user_id GROUP BY q.user_id, u.username ORDER BY min(q.accepted_at) LIMIT :limit"
+            " JOIN users u ON u.id = q.user_id GROUP BY q.user_id, u.username"
+            " HAVING CAST(:oldest AS timestamptz) IS NULL"
+            "   OR (min(q.accepted_at), q.user_id) > (:oldest, CAST(:user_id AS uuid))"
+            " ORDER BY min(q.accepted_at), q.user_id LIMIT :limit"
         ),
-        {"limit": limit},
+        {"oldest": oldest, "user_id": user_id, "limit": limit},
     )
     return [Held(*row) for row in rows]
 
 
-def updates(connection: Connection, user_id: str, *, limit: int = 100) -> list[HeldUpdate]:
-    """A player's updates here, in the order of acceptance."""
+def updates(
+    connection: Connection, user_id: str, *, after: tuple[datetime, str] | None = None, limit: int = 100
+) -> list[HeldUpdate]:
+    """A player's updates here, in the order of acceptance; `after` is time and id of the last one before."""
+    accepted_at, action_id = after or (None, None)
     rows = connection.execute(
         text(
             "SELECT action_id, action, value, accepted_at, request_id FROM quarantine WHERE user_id = :user_id"
-            " ORDER BY accepted_at LIMIT :limit"
+            " AND (CAST(:accepted_at AS timestamptz) IS NULL OR (accepted_at, action_id) > (:accepted_at, :action_id))"
+            " ORDER BY accepted_at, action_id LIMIT :limit"
         ),
-        {"user_id": user_id, "limit": limit},
+        {"user_id": user_id, "accepted_at": accepted_at, "action_id": action_id, "limit": limit},
     )
     return [HeldUpdate(*row) for row in rows]
 
@@ -81,13 +89,14 @@ def release(connection: Connection, user_id: str, shard: int) -> int:
     ).rowcount
 
 
-def reject(connection: Connection, user_id: str, *, detail: str) -> int:
+def reject(connection: Connection, user_id: str, *, by: str, reason: str) -> int:
     """Have none of what a player has here ever count; returns how many."""
     return connection.execute(
         text(
             "WITH rejected AS (DELETE FROM quarantine WHERE user_id = :user_id RETURNING *)"  # noqa: S608 - constants
-            f" INSERT INTO dead_letters ({_CARRIED}, code, detail, attempts, accepted_at)"
-            f" SELECT {_CARRIED}, :code, :detail, 0, accepted_at FROM rejected"
+            f" INSERT INTO dead_letters ({_CARRIED}, code, detail, attempts, accepted_at, dropped_at, dropped_by,"
+            "   dropped_reason)"
+            f" SELECT {_CARRIED}, :code, :reason, 0, accepted_at, clock_timestamp(), :by, :reason FROM rejected"
         ),
-        {"user_id": user_id, "code": REJECTED, "detail": detail},
+        {"user_id": user_id, "code": REJECTED, "by": by, "reason": reason},
     ).rowcount

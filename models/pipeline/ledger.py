@@ -158,8 +158,8 @@ def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | N
     """What became of an update; None when it was never accepted. One statement, so one moment.
 
     Only the months since its acceptance are looked into (a day more, for clocks that were set back). An old update of
-    which there is neither history nor a dead letter either waits still, which the inbox itself says then, or was
-    applied in a month that an operator has detached.
+    which there is neither history nor a dead letter either waits still, which the inbox or the quarantine itself says
+    then, or was applied in a month that an operator has detached.
     """
     rows = connection.execute(
         text(
@@ -168,6 +168,7 @@ def outcome(connection: Connection, user_id: str, action_id: str) -> Outcome | N
             " CAST(t.ranks ->> h.board AS bigint) AS told_rank, d.code, d.detail,"
             " CASE WHEN h.board IS NULL AND d.code IS NULL AND k.accepted_at < clock_timestamp() - interval '1 day'"
             "   THEN NOT EXISTS (SELECT FROM inbox WHERE user_id = :user_id AND action_id = :action_id)"
+            "     AND NOT EXISTS (SELECT FROM quarantine WHERE user_id = :user_id AND action_id = :action_id)"
             "   ELSE false END AS detached"
             " FROM k"
             " LEFT JOIN told_ranks t ON t.user_id = :user_id AND t.action_id = :action_id"
@@ -227,6 +228,30 @@ def changes(connection: Connection, user_id: str) -> int:
         text("SELECT coalesce(sum(version), 0)::bigint FROM scores WHERE user_id = :user_id"), {"user_id": user_id}
     ).scalar_one()
     return count
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A player's score in a board's season, and what last changed it."""
+
+    board: str
+    season: int
+    score: int
+    version: int
+    last_action_id: str
+    last_action_at: datetime
+
+
+def scores_of(connection: Connection, user_id: str) -> list[Score]:
+    """A player's scores in all seasons, the newest season of each board first."""
+    rows = connection.execute(
+        text(
+            "SELECT board, season, score, version, last_action_id, last_action_at FROM scores"
+            " WHERE user_id = :user_id ORDER BY board, season DESC LIMIT 200"
+        ),
+        {"user_id": user_id},
+    )
+    return [Score(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

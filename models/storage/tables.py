@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, UUID
 
 #: The newest revision in migrations/versions, which this code needs; a test holds the two together.
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -66,6 +66,11 @@ users = Table(
 )
 Index("users_username_key", func.lower(users.c.username), unique=True)
 Index("users_email_key", func.lower(users.c.email), unique=True)
+Index(
+    "users_username_beginning_idx",  # by bytes, so that a beginning is a range whatever the collation
+    func.lower(users.c.username).label("beginning"),
+    postgresql_ops={"beginning": "text_pattern_ops"},
+)
 Index("users_key_changed_at_idx", users.c.key_changed_at, postgresql_where=users.c.key_changed_at.is_not(None))
 Index("users_hidden_idx", users.c.id, postgresql_where=users.c.hidden_at.is_not(None))
 
@@ -229,7 +234,18 @@ dead_letters = Table(
     _instant("accepted_at", now=False),
     _instant("parked_at"),
     Column("vouch", LargeBinary),
+    # An operator decided that it never counts; null while it waits for somebody to look.
+    _instant("dropped_at", nullable=True, now=False),
+    Column("dropped_by", Text),
+    Column("dropped_reason", Text),
     PrimaryKeyConstraint("user_id", "action_id"),
+)
+Index(
+    "dead_letters_waiting_idx",
+    dead_letters.c.parked_at,
+    dead_letters.c.user_id,
+    dead_letters.c.action_id,
+    postgresql_where=dead_letters.c.dropped_at.is_(None),
 )
 
 # One row a committed batch whose boards in Redis were not confirmed yet; the sweeper finishes what a dead worker left.

@@ -45,6 +45,16 @@ CALLS = {
     ("POST", "/api/v1/admin/players/<username>/restore"): "scope moderation",
     ("POST", "/api/v1/admin/players/<username>/key"): "scope admin",
     ("GET", "/api/v1/admin/acts"): "scope moderation",
+    ("GET", "/api/v1/admin/seals"): "scope moderation",
+    ("GET", "/api/v1/admin/glance"): "scope moderation",
+    ("GET", "/api/v1/admin/players"): "scope moderation",
+    ("GET", "/api/v1/admin/players/<username>"): "scope moderation",
+    ("GET", "/api/v1/admin/players/<username>/history"): "scope moderation",
+    ("POST", "/api/v1/admin/players/<username>/sign-out"): "scope moderation",
+    ("GET", "/api/v1/admin/dead-letters"): "scope moderation",
+    ("POST", "/api/v1/admin/dead-letters/retry"): "scope moderation",
+    ("POST", "/api/v1/admin/dead-letters/drop"): "scope moderation",
+    ("POST", "/api/v1/admin/dead-letters/keep"): "scope moderation",
     ("GET", "/api/v1/leaderboards"): "public",
     ("GET", "/api/v1/leaderboards/<board>"): "public",
     ("GET", "/api/v1/leaderboards/<board>/around/<user_id>"): "public",
@@ -55,10 +65,11 @@ CALLS = {
     ("GET", "/metrics"): "public",
     ("GET", "/"): "public",
     ("GET", "/docs"): "public",
+    ("GET", "/admin"): "public",
     ("GET", "/api/v1/openapi.json"): "public",
 }
 #: Not part of the API's description: pages, their files, figures, and the description itself.
-UNDESCRIBED = {"/", "/docs", "/docs/problems", "/metrics", "/api/v1/openapi.json"}
+UNDESCRIBED = {"/", "/docs", "/admin", "/docs/problems", "/metrics", "/api/v1/openapi.json"}
 
 
 def routes(app: Flask) -> dict[tuple[str, str], Any]:

@@ -35,6 +35,16 @@ CALLS = [
     ("POST", "/players/ada/restore"),
     ("POST", "/players/ada/key"),
     ("GET", "/acts"),
+    ("GET", "/seals"),
+    ("GET", "/glance"),
+    ("GET", "/players"),
+    ("GET", "/players/ada"),
+    ("GET", "/players/ada/history"),
+    ("POST", "/players/ada/sign-out"),
+    ("GET", "/dead-letters"),
+    ("POST", "/dead-letters/retry"),
+    ("POST", "/dead-letters/drop"),
+    ("POST", "/dead-letters/keep"),
 ]
 
 Ask = Callable[..., TestResponse]

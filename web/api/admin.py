@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import msgspec
 from flask import Blueprint, Response, request
 
 from models.accounts import restrictions
 from models.accounts.restrictions import Restriction
-from models.errors import FieldError, NotFound, ValidationFailed
+from models.errors import FieldError, ValidationFailed
 from models.guard import acts, incidents, quarantine
+from models.guard.audit import newest_seals
 from models.guard.desk import Why
 from models.guard.incidents import Incident
 from models.guard.moderation import Counted, Span
 from web import access
 from web.api import admin_schemas as shapes
-from web.api.answers import answer, known_query, parsed, query_integer, rfc3339_of
+from web.api.admin_acting import PAGE, READ, WRITE, found_uuid, id_in_cursor, limit, page, uuid_of, when, why
+from web.api.answers import answer, known_query, parsed, query_text, rfc3339_of
+from web.api.cursors import cursor_in
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
 
@@ -29,10 +31,6 @@ _because: Final = msgspec.json.Decoder(shapes.Because)
 _restriction: Final = msgspec.json.Decoder(shapes.NewRestriction)
 _lift: Final = msgspec.json.Decoder(shapes.Lift)
 _updates: Final = msgspec.json.Decoder(shapes.Updates)
-_BODY: Final = ("malformed_json", "validation_failed", "unsupported_media_type", "payload_too_large")
-_READ: Final = ("forbidden", "validation_failed")
-_WRITE: Final = (*_BODY, "forbidden", "not_found", "rate_limited")
-_LIMIT: Final = Parameter("limit", "how many, 50 when left out", {"type": "integer", "minimum": 1, "maximum": 500})
 
 
 @blueprint.get("/incidents")
@@ -41,18 +39,25 @@ _LIMIT: Final = Parameter("limit", "how many, 50 when left out", {"type": "integ
         "Incidents, the newest first",
         "moderation",
         answers={200: shapes.Incidents},
-        codes=_READ,
-        parameters=(Parameter("all", "`1` for those that are closed too"), _LIMIT),
+        codes=READ,
+        parameters=(
+            Parameter("all", "`1` for those that are closed too"),
+            Parameter("subject", "of one user id or address"),
+            *PAGE,
+        ),
     )
 )
 @access.scope("moderation")
 def list_incidents() -> Response:
     """Those that are open, or all."""
-    known_query(request.args, "all", "limit")
-    limit = query_integer(request.args, "limit", 50, 1, 500)
+    known_query(request.args, "all", "subject", "cursor", "limit")
+    most, subject, before = limit(), query_text(request.args, "subject"), id_in_cursor()
+    open_only = request.args.get("all") != "1"
     with services().stores.engine.connect() as connection:
-        found = incidents.listed(connection, open_only=request.args.get("all") != "1", limit=limit)
-    return answer(shapes.Incidents([_incident(each) for each in found]))
+        rows = incidents.listed(connection, open_only=open_only, subject=subject, before=before, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.id,))
+    names = services().stores.users.names({each.subject for each in found})
+    return answer(shapes.Incidents([_incident(each, names) for each in found], cursor))
 
 
 @blueprint.get("/incidents/<incident>")
@@ -61,18 +66,19 @@ def list_incidents() -> Response:
 def show_incident(incident: str) -> Response:
     """With its evidence."""
     with services().stores.engine.connect() as connection:
-        return answer(_incident(incidents.found(connection, _uuid(incident))))
+        return answer(_named(incidents.found(connection, found_uuid(incident, "incident"))))
 
 
 @blueprint.post("/incidents/<incident>/close")
 @operation(
-    Operation("Close an incident", "moderation", body=shapes.Because, answers={200: shapes.Incident}, codes=_WRITE)
+    Operation("Close an incident", "moderation", body=shapes.Because, answers={200: shapes.Incident}, codes=WRITE)
 )
 @access.scope("moderation")
 def close_incident(incident: str) -> Response:
     """What was imposed for it goes on until its end, or until it is lifted."""
     because = parsed(_because)
-    return answer(_incident(services().stores.desk.close_incident(_uuid(incident), _why(because.reason))))
+    closed = services().stores.desk.close_incident(found_uuid(incident, "incident"), why(because.reason))
+    return answer(_named(closed))
 
 
 @blueprint.get("/restrictions")
@@ -81,22 +87,24 @@ def close_incident(incident: str) -> Response:
         "Who is restricted now",
         "moderation",
         answers={200: shapes.Restrictions},
-        codes=_READ,
-        parameters=(Parameter("kind", "block, throttle or quarantine"), _LIMIT),
+        codes=READ,
+        parameters=(Parameter("kind", "block, throttle or quarantine"), *PAGE),
     )
 )
 @access.scope("moderation")
 def list_restrictions() -> Response:
     """The newest first."""
-    known_query(request.args, "kind", "limit")
-    limit = query_integer(request.args, "limit", 50, 1, 500)
+    known_query(request.args, "kind", "cursor", "limit")
+    most, before = limit(), id_in_cursor()
     wanted = request.args.get("kind")
     kind = next((kind for kind in restrictions.KINDS if kind == wanted), None)
     if wanted is not None and kind is None:
         raise ValidationFailed(errors=(FieldError("/kind", "must be block, throttle or quarantine"),))
     with services().stores.engine.connect() as connection:
-        found = restrictions.standing(connection, kind=kind, limit=limit)
-    return answer(shapes.Restrictions([_restricted(each) for each in found]))
+        rows = restrictions.standing(connection, kind=kind, before=before, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.id,))
+    names = services().stores.users.names({each.subject for each in found})
+    return answer(shapes.Restrictions([restricted(each, names) for each in found], cursor))
 
 
 @blueprint.post("/restrictions")
@@ -106,7 +114,7 @@ def list_restrictions() -> Response:
         "moderation",
         body=shapes.NewRestriction,
         answers={201: shapes.Restriction},
-        codes=_WRITE,
+        codes=WRITE,
     )
 )
 @access.scope("moderation")
@@ -117,34 +125,46 @@ def restrict() -> Response:
         wanted.subject_kind,
         wanted.subject,
         wanted.kind,
-        _why(wanted.reason),
+        why(wanted.reason),
         seconds=wanted.seconds,
         throttle_to=wanted.throttle_to,
     )
-    return answer(_restricted(imposed), 201)
+    return answer(restricted(imposed, services().stores.users.names([imposed.subject])), 201)
 
 
 @blueprint.post("/restrictions/lift")
 @operation(
-    Operation("Lift a restriction", "moderation", body=shapes.Lift, answers={200: shapes.Restriction}, codes=_WRITE)
+    Operation("Lift a restriction", "moderation", body=shapes.Lift, answers={200: shapes.Restriction}, codes=WRITE)
 )
 @access.scope("moderation")
 def lift() -> Response:
     """Ends it now, everywhere within a second."""
     wanted = parsed(_lift)
-    lifted = services().stores.desk.lift(wanted.subject_kind, wanted.subject, wanted.kind, _why(wanted.reason))
-    return answer(_restricted(lifted))
+    lifted = services().stores.desk.lift(wanted.subject_kind, wanted.subject, wanted.kind, why(wanted.reason))
+    return answer(restricted(lifted, services().stores.users.names([lifted.subject])))
 
 
 @blueprint.get("/quarantine")
-@operation(Operation("Whose updates are held back", "moderation", answers={200: shapes.HeldPlayers}, codes=_READ))
+@operation(
+    Operation(
+        "Whose updates are held back",
+        "moderation",
+        answers={200: shapes.HeldPlayers},
+        codes=READ,
+        parameters=PAGE,
+    )
+)
 @access.scope("moderation")
 def list_held() -> Response:
     """The longest waiting first."""
+    known_query(request.args, "cursor", "limit")
+    most, place = limit(), cursor_in(request.args, tuple[datetime, str])
+    after = None if place is None else (place[0], uuid_of(place[1]))
     with services().stores.engine.connect() as connection:
-        found = quarantine.players(connection)
+        rows = quarantine.players(connection, after=after, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.oldest_accepted_at, each.user_id))
     held = [shapes.HeldPlayer(h.user_id, h.username, h.updates, rfc3339_of(h.oldest_accepted_at)) for h in found]
-    return answer(shapes.HeldPlayers(held))
+    return answer(shapes.HeldPlayers(held, cursor))
 
 
 @blueprint.get("/quarantine/<username>")
@@ -153,58 +173,59 @@ def list_held() -> Response:
         "What is held back of a player",
         "moderation",
         answers={200: shapes.HeldUpdates},
-        codes=(*_READ, "not_found"),
-        parameters=(_LIMIT,),
+        codes=(*READ, "not_found"),
+        parameters=PAGE,
     )
 )
 @access.scope("moderation")
 def show_held(username: str) -> Response:
     """In the order of acceptance."""
-    known_query(request.args, "limit")
-    limit = query_integer(request.args, "limit", 50, 1, 500)
+    known_query(request.args, "cursor", "limit")
+    most, after = limit(), cursor_in(request.args, tuple[datetime, str])
     stores = services().stores
     user = stores.users.by_name(username)
     with stores.engine.connect() as connection:
-        found = quarantine.updates(connection, user.user_id, limit=limit)
+        rows = quarantine.updates(connection, user.user_id, after=after, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.accepted_at, each.action_id))
     held = [shapes.HeldUpdate(u.action_id, u.action, u.value, rfc3339_of(u.accepted_at), u.request_id) for u in found]
-    return answer(shapes.HeldUpdates(held))
+    return answer(shapes.HeldUpdates(held, cursor))
 
 
 @blueprint.post("/quarantine/<username>/release")
 @operation(
-    Operation("Release what is held back", "moderation", body=shapes.Because, answers={200: shapes.Done}, codes=_WRITE)
+    Operation("Release what is held back", "moderation", body=shapes.Because, answers={200: shapes.Done}, codes=WRITE)
 )
 @access.scope("moderation")
 def release(username: str) -> Response:
     """Ends the player's quarantine; what was held back counts."""
     here, because = services(), parsed(_because)
-    released, shard = here.stores.desk.release(username, _why(because.reason))
+    released, shard = here.stores.desk.release(username, why(because.reason))
     here.wakeup.wake(shard)
     return answer(shapes.Done(released))
 
 
 @blueprint.post("/quarantine/<username>/reject")
 @operation(
-    Operation("Reject what is held back", "moderation", body=shapes.Because, answers={200: shapes.Done}, codes=_WRITE)
+    Operation("Reject what is held back", "moderation", body=shapes.Because, answers={200: shapes.Done}, codes=WRITE)
 )
 @access.scope("moderation")
 def reject(username: str) -> Response:
     """It never counts; the quarantine goes on."""
     because = parsed(_because)
-    return answer(shapes.Done(services().stores.desk.reject(username, _why(because.reason))))
+    return answer(shapes.Done(services().stores.desk.reject(username, why(because.reason))))
 
 
 @blueprint.post("/players/<username>/hide")
 @operation(
     Operation(
-        "Take a player off the boards", "moderation", body=shapes.Because, answers={200: shapes.Changed}, codes=_WRITE
+        "Take a player off the boards", "moderation", body=shapes.Because, answers={200: shapes.Changed}, codes=WRITE
     )
 )
 @access.scope("moderation")
 def hide(username: str) -> Response:
     """Boards and sockets follow at once; scores go on counting."""
     because = parsed(_because)
-    return answer(shapes.Changed(services().stores.desk.hide(username, _why(because.reason), hidden=True)))
+    return answer(shapes.Changed(services().stores.desk.hide(username, why(because.reason), hidden=True)))
 
 
 @blueprint.post("/players/<username>/show")
@@ -214,19 +235,19 @@ def hide(username: str) -> Response:
         "moderation",
         body=shapes.Because,
         answers={200: shapes.Changed},
-        codes=_WRITE,
+        codes=WRITE,
     )
 )
 @access.scope("moderation")
 def show(username: str) -> Response:
     """With the score of now."""
     because = parsed(_because)
-    return answer(shapes.Changed(services().stores.desk.hide(username, _why(because.reason), hidden=False)))
+    return answer(shapes.Changed(services().stores.desk.hide(username, why(because.reason), hidden=False)))
 
 
 @blueprint.post("/players/<username>/void")
 @operation(
-    Operation("Void updates", "moderation", body=shapes.Updates, answers={200: shapes.ModeratedUpdates}, codes=_WRITE)
+    Operation("Void updates", "moderation", body=shapes.Updates, answers={200: shapes.ModeratedUpdates}, codes=WRITE)
 )
 @access.scope("moderation")
 def void(username: str) -> Response:
@@ -236,7 +257,7 @@ def void(username: str) -> Response:
 
 @blueprint.post("/players/<username>/restore")
 @operation(
-    Operation("Undo a void", "moderation", body=shapes.Updates, answers={200: shapes.ModeratedUpdates}, codes=_WRITE)
+    Operation("Undo a void", "moderation", body=shapes.Updates, answers={200: shapes.ModeratedUpdates}, codes=WRITE)
 )
 @access.scope("moderation")
 def restore(username: str) -> Response:
@@ -251,14 +272,14 @@ def restore(username: str) -> Response:
         "moderation",
         body=shapes.Because,
         answers={201: shapes.NewKey},
-        codes=_WRITE,
+        codes=WRITE,
     )
 )
 @access.scope("admin")
 def change_key(username: str) -> Response:
     """The old one is refused everywhere within a second."""
     because = parsed(_because)
-    return answer(shapes.NewKey(services().stores.desk.change_key(username, _why(because.reason)).hex()), 201)
+    return answer(shapes.NewKey(services().stores.desk.change_key(username, why(because.reason)).hex()), 201)
 
 
 @blueprint.get("/acts")
@@ -267,77 +288,106 @@ def change_key(username: str) -> Response:
         "What operators and rules did",
         "moderation",
         answers={200: shapes.Acts},
-        codes=_READ,
-        parameters=(Parameter("subject", "of one user id, address or incident"), _LIMIT),
+        codes=READ,
+        parameters=(
+            Parameter("subject", "of one user id, address or incident"),
+            Parameter("operator", "of one operator or rule, as `token ada` or `rule forged-tokens`"),
+            Parameter("act", "how the kind of act begins, as `block`"),
+            *PAGE,
+        ),
     )
 )
 @access.scope("moderation")
 def list_acts() -> Response:
     """The newest first."""
-    known_query(request.args, "subject", "limit")
-    limit = query_integer(request.args, "limit", 50, 1, 500)
+    known_query(request.args, "subject", "operator", "act", "cursor", "limit")
+    most, before = limit(), id_in_cursor()
+    subject, operator, act = (query_text(request.args, name, 200) for name in ("subject", "operator", "act"))
     with services().stores.engine.connect() as connection:
-        found = acts.newest(connection, subject=request.args.get("subject"), limit=limit)
+        rows = acts.newest(connection, subject=subject, operator=operator, act=act, before=before, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.id,))
+    names = services().stores.users.names({each.subject for each in found})
     told = [
-        shapes.Act(a.id, a.operator, a.act, a.subject, a.reason, a.details, rfc3339_of(a.created_at)) for a in found
+        shapes.Act(
+            a.id, a.operator, a.act, a.subject, names.get(a.subject), a.reason, a.details, rfc3339_of(a.created_at)
+        )
+        for a in found
     ]
-    return answer(shapes.Acts(told))
+    return answer(shapes.Acts(told, cursor))
+
+
+@blueprint.get("/seals")
+@operation(
+    Operation("The chain over history and acts", "moderation", answers={200: shapes.Seals}, codes=READ, parameters=PAGE)
+)
+@access.scope("moderation")
+def list_seals() -> Response:
+    """The newest first; `audit verify` checks them."""
+    known_query(request.args, "cursor", "limit")
+    most, place = limit(), cursor_in(request.args, tuple[int])
+    with services().stores.engine.connect() as connection:
+        rows = newest_seals(connection, before=place[0] if place else None, limit=most + 1)
+    found, cursor = page(rows, most, lambda each: (each.seal.number,))
+    told = [
+        shapes.Seal(
+            each.seal.number,
+            each.seal.rows,
+            rfc3339_of(each.seal.upto),
+            rfc3339_of(each.sealed_at),
+            each.seal.hash.hex(),
+            each.seal.key_id,
+        )
+        for each in found
+    ]
+    return answer(shapes.Seals(told, cursor))
 
 
 def _moderate(username: str, act: Callable[[str, Span, Why], list[Counted]]) -> Response:
     wanted = parsed(_updates)
     if wanted.action_ids is None and wanted.since is None and wanted.until is None:
         raise ValidationFailed(errors=(FieldError("/action_ids", "say which: action_ids, or since and until"),))
-    those = act(username, Span(wanted.action_ids, wanted.since, wanted.until), _why(wanted.reason))
+    those = act(username, Span(wanted.action_ids, wanted.since, wanted.until), why(wanted.reason))
     return answer(
         shapes.ModeratedUpdates([shapes.Moderated(c.action_id, c.board, c.season, c.increment) for c in those])
     )
 
 
-def _why(reason: str) -> Why:
-    return Why(f"token {access.claims().subject}", reason)
+def _named(found: Incident) -> shapes.Incident:
+    return _incident(found, services().stores.users.names([found.subject]))
 
 
-def _uuid(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise NotFound("There is no such incident.") from None
-
-
-def _when(instant: datetime | None) -> str | None:
-    return None if instant is None else rfc3339_of(instant)
-
-
-def _incident(found: Incident) -> shapes.Incident:
+def _incident(found: Incident, names: Mapping[str, str]) -> shapes.Incident:
     return shapes.Incident(
         found.id,
         found.rule,
         found.subject_kind,
         found.subject,
+        names.get(found.subject),
         found.answer,
         rfc3339_of(found.opened_at),
         rfc3339_of(found.last_seen_at),
         found.events,
         found.suspicion,
         found.evidence,
-        _when(found.closed_at),
+        when(found.closed_at),
         found.closed_by,
         found.closed_reason,
     )
 
 
-def _restricted(found: Restriction) -> shapes.Restriction:
+def restricted(found: Restriction, names: Mapping[str, str]) -> shapes.Restriction:
+    """A restriction as it is told; `names` are those of players by their ids."""
     return shapes.Restriction(
         found.id,
         found.subject_kind,
         found.subject,
+        names.get(found.subject),
         found.kind,
         found.throttle_to,
         found.reason,
         found.imposed_by,
         found.incident,
         rfc3339_of(found.imposed_at),
-        _when(found.ends_at),
-        _when(found.lifted_at),
+        when(found.ends_at),
+        when(found.lifted_at),
     )

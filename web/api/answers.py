@@ -84,6 +84,20 @@ def query_integer(query: Mapping[str, str], name: str, default: int, least: int,
     return int(text)
 
 
+def query_text(query: Mapping[str, str], name: str, most: int = 64) -> str | None:
+    """A text from the query string; None when it is left out or empty.
+
+    Raises:
+        ValidationFailed: it is longer than `most` characters, or has a character that no text of ours has.
+    """
+    found = query.get(name)
+    if not found:
+        return None
+    if len(found) > most or not found.isprintable():
+        raise ValidationFailed(errors=(FieldError(f"/{name}", f"must be up to {most} printable characters"),))
+    return found
+
+
 def known_query(query: Mapping[str, str], *names: str) -> None:
     """Refuse parameters this call does not know, so that a typing error is seen.
 

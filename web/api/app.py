@@ -13,7 +13,7 @@ from models.settings import Settings
 from models.stores import open_stores
 from models.tracing.opening import open_tracing
 from web import metrics
-from web.api import admin, auth, leaderboards, operations, scores, users
+from web.api import admin, admin_glance, admin_letters, admin_players, auth, leaderboards, operations, scores, users
 from web.api.answers import BATCH_BYTES_MOST
 from web.api.serving.serving import EXTENSION as SERVING
 from web.api.serving.serving import Serving
@@ -67,11 +67,13 @@ def create_app(settings: Settings | None = None, *, serving: bool = True) -> Fla
         wakeup=Wakeup(settings, stores.redis, tracing),
         tracing=tracing,
     )
+    app.extensions[admin_glance.EXTENSION] = admin_glance.Glances(stores)
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     app.wsgi_app = gate = Gate(app.wsgi_app, settings.allowed_origins)  # type: ignore[method-assign]
     app.extensions[GATE] = gate
-    for part in (users, auth, scores, leaderboards, admin, operations):
+    admins = (admin, admin_glance, admin_players, admin_letters)
+    for part in (users, auth, scores, leaderboards, *admins, operations):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(pages)
     stores.revocations.start()

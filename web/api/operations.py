@@ -64,14 +64,7 @@ def health() -> Response:
 @access.public
 def readiness() -> Response:
     """Each part with its state; 503 when one fails."""
-    stores = services().stores
-    found = {
-        **_postgres(stores),
-        "redis": _state_of(_redis, stores),
-        "broker": _state_of(_broker, stores),
-        "worker": _state_of(_worker, stores),
-    }
-    parts = {name: found[name] for name in PARTS}
+    parts = states_of_parts(services().stores)
     ready = all(part.status == "ok" for part in parts.values())
     if ready:
         return answer(schemas.Readiness("ready", parts))
@@ -97,6 +90,17 @@ def prometheus() -> Response:
     """All figures, in Prometheus' text format."""
     content = metrics.exposition(services().stores, current_app.extensions[REQUESTS_REGISTRY])
     return Response(content, content_type=CONTENT_TYPE_LATEST)
+
+
+def states_of_parts(stores: Stores) -> dict[str, schemas.PartState]:
+    """How each part is, looked at now."""
+    found = {
+        **_postgres(stores),
+        "redis": _state_of(_redis, stores),
+        "broker": _state_of(_broker, stores),
+        "worker": _state_of(_worker, stores),
+    }
+    return {name: found[name] for name in PARTS}
 
 
 def _state_of(probe: Callable[[Stores], schemas.PartState], stores: Stores) -> schemas.PartState:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -12,15 +10,16 @@ from typing import Final
 import msgspec
 from flask import Blueprint, Response, g, request, url_for
 
-from models.errors import FieldError, NotFound, ScoreboardError, ValidationFailed
+from models.errors import NotFound, ScoreboardError, ValidationFailed
 from models.pipeline import ledger
 from models.pipeline.accept import ServerUpdate
 from models.pipeline.inbox_writer import Receipt, Verdict
-from models.pipeline.ledger import HistoryCursor, HistoryEntry
+from models.pipeline.ledger import HistoryCursor
 from models.pipeline.updates import ActionId, SignedUpdate, UserId, parse, parse_update
 from web import access, metrics
 from web.api import schemas, waiting
 from web.api.answers import BATCH_BYTES_MOST, answer, json_body, known_query, query_integer, rfc3339_of
+from web.api.cursors import cursor_in, cursor_of, not_ours
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
 from web.traced import carried_request_id
@@ -237,7 +236,7 @@ def own_history() -> Response:
     if board:
         here.stores.catalogue.board(board)
     seasons = [(name, season) for name, season in here.stores.registry.seasons().items() if board in (None, "", name)]
-    before = _read_cursor(request.args.get("cursor"))
+    before = _read_cursor(request.args)
     rows = here.stores.history.page(user_id, seasons, before=before, limit=limit + 1)
     entries = [
         schemas.HistoryRow(
@@ -252,7 +251,8 @@ def own_history() -> Response:
         )
         for r in rows[:limit]
     ]
-    next_cursor = _cursor_after(rows[limit - 1]) if len(rows) > limit else None
+    last = rows[limit - 1] if len(rows) > limit else None
+    next_cursor = cursor_of(last.created_at, last.board, last.version) if last else None
     return answer(schemas.History(entries, next_cursor), cache="private, no-store")
 
 
@@ -290,19 +290,10 @@ def _is_action_id(text: str) -> bool:
     return True
 
 
-def _cursor_after(row: HistoryEntry) -> str:
-    content = msgspec.json.encode((row.created_at.isoformat(), row.board, row.version))
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> HistoryCursor | None:
-    if not cursor:
+def _read_cursor(query: Mapping[str, str]) -> HistoryCursor | None:
+    place = cursor_in(query, tuple[datetime, str, int])
+    if place is None:
         return None
-    try:
-        content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        created_at, board, version = msgspec.json.decode(content, type=tuple[datetime, str, int])
-    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-        raise ValidationFailed(errors=(FieldError("/cursor", "is not one of ours"),)) from error
-    if board not in services().stores.catalogue.boards:
-        raise ValidationFailed(errors=(FieldError("/cursor", "is not one of ours"),))
-    return HistoryCursor(created_at, board, version)
+    if place[1] not in services().stores.catalogue.boards:
+        raise not_ours()
+    return HistoryCursor(*place)

@@ -9,6 +9,7 @@ from web.commands import (
     audit,
     blocks,
     boards,
+    dead_letters,
     demo,
     incidents,
     keys,
@@ -32,6 +33,7 @@ def install_commands(app: Flask) -> None:
         incidents.incidents,
         blocks.blocks,
         quarantine.quarantine,
+        dead_letters.dead_letters,
         moderation.moderation,
         audit.audit,
     ):

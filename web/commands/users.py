@@ -66,6 +66,16 @@ def unblock(username: str, reason: str, by: str) -> None:
     click.echo(f"{username} is not blocked any more.")
 
 
+@users.command("sign-out")
+@click.argument("username")
+@with_reason
+@told_plainly
+def sign_out(username: str, reason: str, by: str) -> None:
+    """End all sign-ins of a player everywhere within a second. They may sign in again: to prevent that, block."""
+    ended = services().stores.desk.sign_out(username, why(reason, by))
+    click.echo(f"{username}: {ended} sign-ins are ended.")
+
+
 @users.command("change-key")
 @click.argument("username")
 @with_reason

@@ -11,8 +11,10 @@ from contextlib import suppress
 from typing import Final
 
 import gevent
+import redis
 import structlog
 
+from models.boards.sockets_open import SAY_SECONDS, SocketsOpen
 from models.errors import ScoreboardError
 from models.storage.redis import open_redis
 from web.live import closing
@@ -76,6 +78,7 @@ class Live:
         # A client of its own: the feed's connection is broken off when it is silent, never another's.
         self._feed_client = open_redis(services.settings.redis_url)
         self.feed = Feed(self._feed_client, sorted(services.stores.catalogue.boards), self._hub)
+        self._open = SocketsOpen(services.stores.redis)
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self) -> None:
@@ -88,6 +91,7 @@ class Live:
             gevent.spawn(self.feed.run),
             gevent.spawn(_every, POLL_SECONDS, self._poll),
             gevent.spawn(_every, ROUND_SECONDS, self._rounds.walk),
+            gevent.spawn(_every, SAY_SECONDS, self._say_how_many),
         ]
         log.info("sockets served", **{"event.action": "live-started"})
 
@@ -109,9 +113,15 @@ class Live:
         self.feed.stop()
         self._pace.stop()
         gevent.killall(self._greenlets, timeout=1.0)
+        with suppress(redis.RedisError):  # silence says it as well
+            self._open.leave()
         self._feed_client.close()
         self._admission.close()
         self._services.close()
+
+    def _say_how_many(self) -> None:
+        with suppress(redis.RedisError):  # what was said last is believed for some seconds; /readyz tells of Redis
+            self._open.say(len(self.roster))
 
     def welcome(self, accepted: socket.socket, board: str, address: str) -> None:
         """Go on with a socket after its handshake; the caller may close its own descriptor then."""

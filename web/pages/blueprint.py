@@ -20,8 +20,20 @@ STATIC_FOLDER: Final = Path(__file__).parent / "static"
 SWAGGER_FOLDER: Final = Path(flask_swagger_ui.__file__).parent / "dist"
 #: Files asked for by the digest of their content never change.
 _A_YEAR: Final = timedelta(days=365)
+
+
+def _modules(*folders: str) -> list[str]:
+    """The files of these folders of scripts."""
+    return sorted(f"{folder}/{file.name}" for folder in folders for file in (STATIC_FOLDER / folder).glob("*.js"))
+
+
 #: What live.js imports, told to the browser at once, so that it need not find out file by file.
-_MODULES: Final = ["scoreboard.js", *sorted(f"{file.parent.name}/{file.name}" for file in STATIC_FOLDER.glob("*/*.js"))]
+_MODULES: Final = ["scoreboard.js", *_modules("live", "scoreboard")]
+#: The same of admin.js.
+_ADMIN_MODULES: Final = [
+    *_modules("admin"),
+    *(f"scoreboard/{name}.js" for name in ("backoff", "exact", "http", "problem")),
+]
 
 blueprint = Blueprint("pages", __name__, template_folder="templates")
 
@@ -31,6 +43,16 @@ blueprint = Blueprint("pages", __name__, template_folder="templates")
 def live_board() -> Response:
     """The live board; with the play part where anybody may register."""
     return _page("live.html", play=bool(current_app.config.get("PLAY")), modules=_MODULES)
+
+
+@blueprint.get("/admin")
+@access.public
+def console() -> Response:
+    """The operators' console: without a token of theirs it shows nothing but where one is pasted."""
+    response = _page("admin.html", modules=_ADMIN_MODULES)
+    response.headers["Content-Security-Policy"] = _console_policy()
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @blueprint.get("/docs")
@@ -103,15 +125,20 @@ def _page(template: str, **values: object) -> Response:
     return response.make_conditional(request)  # type: ignore[return-value]
 
 
-def _policy(sockets_url: str) -> str:
+def _console_policy() -> str:
+    """As all pages', but that it speaks to this origin alone, and no text ever becomes markup."""
+    return f"{_policy(None)}; require-trusted-types-for 'script'; trusted-types 'none'"
+
+
+def _policy(sockets_url: str | None) -> str:
     """Scripts and styles are files of this origin; `data:` images are the icons inside style sheets."""
-    sockets = urlsplit(sockets_url)
+    sockets = urlsplit(sockets_url) if sockets_url else None
     directives = {
         "default-src": "'none'",
         "script-src": "'self'",
         "style-src": "'self'",
         "img-src": "'self' data:",
-        "connect-src": f"'self' {sockets.scheme}://{sockets.netloc}",
+        "connect-src": f"'self' {sockets.scheme}://{sockets.netloc}" if sockets else "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
