@@ -21,7 +21,7 @@ export DATA_DIR PORT
 BIN := $(VENV)/bin
 PACKAGES := models web worker deploy migrations
 
-.PHONY: help run test faults soak mutants bench lint format token demo reload backup restore requirements clean
+.PHONY: help run production production-drill test faults soak mutants bench lint format token demo reload backup restore requirements clean
 
 help: ## list what make can do
 	@echo "Scoreboard: make <target>, where <target> is"
@@ -78,6 +78,12 @@ token: $(VENV)/installed ## print a service token of the running stack (SCOPE=sc
 
 demo: $(VENV)/installed ## let players play on the running stack (ARGS='--help' tells more)
 	@exec $(BIN)/flask --app web demo $(ARGS)
+
+production: $(VENV)/installed ## start the whole deployment here, without containers (PORT=8700); Ctrl-C stops it
+	@exec $(BIN)/python -m deploy.production
+
+production-drill: $(VENV)/installed-dev ## lose one of everything in the running deployment, twenty minutes (ARGS='--list' tells more)
+	@exec $(BIN)/python -m tests.drill $(ARGS)
 
 reload: $(VENV)/installed ## put new processes in the place of the running stack's, one after the other, refusing nobody
 	@exec $(BIN)/python -m deploy.local.reload

@@ -10,17 +10,21 @@ from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.ports import require_free
 from deploy.local.runner import Runner
+from deploy.postgres.roles import MONITOR
 from deploy.postgres.server import Server
 from deploy.production import programs
 from deploy.production.part import Part
 from deploy.production.passwords import load_or_make
 from deploy.production.places import HOST, OFFSETS, Places
 from deploy.production.servers import (
+    alertmanager,
     certificate,
+    exporters,
     haproxy,
     nginx,
     pgbouncer,
     postgres,
+    prometheus,
     rabbitmq,
     redis,
     scoreboard,
@@ -35,6 +39,7 @@ START_SECONDS_MOST: Final = 90.0
 #: All groups one after the other, each with its own bound.
 STOP_SECONDS_MOST: Final = 60.0
 SHARDS: Final = 4
+SCRAPE_SECONDS: Final = 5
 
 
 class Deployment:
@@ -43,6 +48,7 @@ class Deployment:
     def __init__(self, given: Mapping[str, str], folders: Folders, say: Callable[[str], None]) -> None:
         self.folders = folders
         self.places = Places.of(given)
+        self.alert_pace = _pace(given.get("ALERT_PACE") or "1")
         self.say = say
         self._given = given
         self.runner = Runner(folders, {}, say)
@@ -127,8 +133,37 @@ class Deployment:
                 nginx.part("lb-1", data / "lb-1", places, certificate=own),
                 haproxy.part("lb-2", data / "lb-2", places, certificate=own),
             ],
-            "watching": [],
+            "watching": self._watchers(pair, redis_passwords),
         }
+
+    def _watchers(self, pair: tuple[Server, Server], redis_passwords: redis.Passwords) -> list[Part]:
+        """The exporters, then who reads them, then who tells people."""
+        data, places = self.folders.data, self.places
+        monitor = postgres.passwords(data)[MONITOR]
+        return [
+            exporters.node("node-exporter", places),
+            *(
+                exporters.postgres(
+                    f"{server.name}-exporter", places, server.name, postgres.exporter_url(data, server)
+                )
+                for server in pair
+            ),
+            *(
+                exporters.redis(
+                    f"{name}-exporter", data / f"{name}-exporter", places, name,
+                    redis_passwords.server, redis_passwords.sentinel,
+                )
+                for name in redis.SERVERS
+            ),
+            exporters.nginx("nginx-exporter", places),
+            exporters.pgbouncer("pgbouncer-exporter", places, MONITOR, monitor),
+            alertmanager.receiver("receiver", data / "receiver", places),
+            alertmanager.part("alertmanager", data / "alertmanager", places, group_wait="1s", group_interval="5s"),
+            prometheus.part(
+                "prometheus", data / "prometheus", places,
+                interval_seconds=SCRAPE_SECONDS, pace=self.alert_pace, flower_path="/flower/metrics",
+            ),
+        ]  # fmt: skip
 
     def _passwords(self) -> tuple[dict[str, str], redis.Passwords]:
         told = load_or_make(self.folders.data / "server-passwords.json")
@@ -185,3 +220,18 @@ class Deployment:
         supervision.start_group(self.folders, group)
         for part in parts:
             self.runner.wait(part.name, part.ready, START_SECONDS_MOST)
+
+
+def _pace(text: str) -> float:
+    """How much of its time each alert waits before it fires.
+
+    Raises:
+        StackError: it is no number above 0, and up to 1.
+    """
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not 0.0 < pace <= 1.0:
+        raise StackError(f"ALERT_PACE must be above 0, and 1 at most, not {text!r}.")
+    return pace

@@ -22,7 +22,6 @@ PACKAGES: Final[Mapping[str, str]] = {
     "prometheus-postgres-exporter": "prometheus-postgres-exporter",
     "prometheus-redis-exporter": "prometheus-redis-exporter",
     "prometheus-nginx-exporter": "prometheus-nginx-exporter",
-    "prometheus-pgbouncer-exporter": "prometheus-pgbouncer-exporter",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "openssl": "openssl",
     "kubectl": "kubernetes-client",  # it carries kustomize; 1.21 or newer is needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 
@@ -28,9 +29,13 @@ class Alerts:
         if not self._path.exists():
             return []
         lines = (json.loads(line) for line in self._path.read_text("utf-8").splitlines())
-        heard = (Heard(line["at"], line["name"], line["status"], line["part"]) for line in lines)
+        heard = (
+            Heard(datetime.fromisoformat(line["told_at"]).timestamp(), line["name"], line["status"], line["part"])
+            for line in lines
+        )
         return [each for each in heard if each.at >= at]
 
-    def fired(self, name: str, at: float) -> Heard | None:
-        """The first time an alert fired from then on."""
-        return next((each for each in self.since(at) if each.name == name and each.status == "firing"), None)
+    def fired(self, name: str, part: str, at: float) -> Heard | None:
+        """The first time from then on that an alert fired for a part; "" for any."""
+        firing = (each for each in self.since(at) if each.name == name and each.status == "firing")
+        return next((each for each in firing if part in ("", each.part)), None)
