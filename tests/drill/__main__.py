@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> int:
 def table_of(lines: list[rounds.Line]) -> str:
     """The drill's table, in Markdown."""
     head = (
-        "| lost | mended by | itself again | alert | fired after | calls | failed | longest stall | accepted | lost | doubled |\n"
+        "| what is lost | mended by | itself again | alerts | told after | calls | failed | longest stall | accepted "
+        "| lost | doubled |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(_row(line) for line in lines)])
@@ -62,8 +63,9 @@ def table_of(lines: list[rounds.Line]) -> str:
 
 def _row(line: rounds.Line) -> str:
     cells: list[Any] = [
-        line.sentence, line.mended_by, _seconds(line.recovery_seconds), line.alert, _seconds(line.alert_fired_seconds),
-        line.calls, line.failed, _seconds(line.longest_stall_seconds), line.accepted, line.lost, line.doubled,
+        line.sentence, line.mended_by, _seconds(line.recovery_seconds), ", ".join(line.alerts) or "–",
+        _seconds(line.alert_fired_seconds), line.calls, line.failed, _seconds(line.longest_stall_seconds),
+        line.accepted, line.lost, line.doubled,
     ]  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 

@@ -42,6 +42,7 @@ class Line:
     sentence: str
     mended_by: str
     alert: str
+    alerts: list[str]
     alert_fired_seconds: float | None
     recovery_seconds: float | None
     back_seconds: float
@@ -81,8 +82,8 @@ def run(deployment: Deployment, strike: Strike, seed: int, say: Callable[[str], 
         recovered = _recovery(crowd, spectators, ledger)
         recovery_seconds = None if recovered is None else recovered - struck_at
         say(f"  itself again after {_told(recovery_seconds)}")
-        alert_seconds = _alert(alerts, strike, struck_on)
-        say(f"  {strike.alert} fired after {_told(alert_seconds)}")
+        alert_seconds = _alert(alerts, strike.alert, deployment.lost, struck_on) if strike.alert else None
+        say(f"  {strike.alert or 'no alert is due'}" + (f" fired after {_told(alert_seconds)}" if strike.alert else ""))
         strike.bring_back(deployment)
         deployment.await_whole(SETTLE_SECONDS_MOST)
         back = ledger.now()
@@ -96,9 +97,10 @@ def run(deployment: Deployment, strike: Strike, seed: int, say: Callable[[str], 
         spectators.stop()
     if recovery_seconds is None or recovery_seconds > strike.recovery_seconds_most:
         verdict.wrong.append(f"itself again after {_told(recovery_seconds)}")
-    if alert_seconds is None:
+    if strike.alert and alert_seconds is None:
         verdict.wrong.append(f"{strike.alert} did not fire within {ALERT_SECONDS_MOST:.0f} s")
-    return _line(strike, ledger, verdict, struck_at, back, alert_seconds, recovery_seconds)
+    names = sorted({heard.name for heard in alerts.since(struck_on) if heard.status == "firing"})
+    return _line(strike, ledger, verdict, struck_at, back, alert_seconds, recovery_seconds, names)
 
 
 def _mend(deployment: Deployment, strike: Strike) -> None:
@@ -136,12 +138,13 @@ def _goes_all_the_way(crowd: Crowd, spectators: Spectators) -> bool:
     return time.monotonic() - began <= PROBE_SECONDS_MOST
 
 
-def _alert(alerts: Alerts, strike: Strike, since: float) -> float | None:
+def _alert(alerts: Alerts, name: str, part: str, since: float) -> float | None:
+    """How long it took until the alert had reached whoever is told; None: it did not."""
     try:
-        eventually(lambda: alerts.fired(strike.alert, since) is not None, ALERT_SECONDS_MOST, 0.5)
+        eventually(lambda: alerts.fired(name, part, since) is not None, ALERT_SECONDS_MOST, 0.5)
     except AssertionError:
         return None
-    heard = alerts.fired(strike.alert, since)
+    heard = alerts.fired(name, part, since)
     return None if heard is None else heard.at - since
 
 
@@ -153,6 +156,7 @@ def _line(
     back: float,
     alert_seconds: float | None,
     recovery_seconds: float | None,
+    alerts: list[str],
 ) -> Line:
     calls = [call for call in (*ledger.calls, *ledger.others) if call.sent_at + call.seconds >= struck_at]
     return Line(
@@ -160,6 +164,7 @@ def _line(
         sentence=strike.sentence,
         mended_by=strike.mended_by,
         alert=strike.alert,
+        alerts=alerts,
         alert_fired_seconds=alert_seconds,
         recovery_seconds=recovery_seconds,
         back_seconds=back - struck_at,

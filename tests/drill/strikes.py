@@ -26,7 +26,7 @@ class Strike:
         lose: does it.
         mend: what an operator does about it, at once; nothing where the deployment mends itself.
         bring_back: puts the lost part back once the alert has fired.
-        alert: which must fire.
+        alert: which must fire for the lost part; "" where another part does its work and nobody need know.
         recovery_seconds_most: from the loss to an update that goes all the way again.
     """
 
@@ -40,11 +40,19 @@ class Strike:
     mended_by: str = "itself"
 
 
+def _lose(name: str) -> Deed:
+    def lose(deployment: Deployment) -> None:
+        deployment.lost = name
+        deployment.lose(name)
+
+    return lose
+
+
 def _gone(name: str, sentence: str, recovery_seconds_most: float, alert: str = "PartDown") -> Strike:
     return Strike(
         name,
         sentence,
-        lambda deployment: deployment.lose(name),
+        _lose(name),
         lambda deployment: deployment.bring_back(name),
         alert,
         recovery_seconds_most,
@@ -67,7 +75,7 @@ STRIKES: Final = (
     _gone("api-2", "one of three API servers is gone", 5.0),
     _gone("sockets-1", "one of two socket servers is gone", 5.0),
     _gone("worker-1", "one of two workers is gone", 10.0),
-    _gone("beat-1", "one of two beats is gone", 15.0),
+    _gone("beat-1", "one of two beats is gone", 15.0, alert=""),
     _gone("rabbitmq", "the broker is gone", 15.0),
     Strike(
         "redis-master",
