@@ -16,6 +16,7 @@ OFFSETS: Final = {
     "lb-2-plain": 3,
     "lb-1-status": 4,  # for Prometheus only
     "lb-2-status": 5,
+    "lb-1-press": 6,  # where nginx asks itself, to compress what it keeps
     **{f"api-{number}": 9 + number for number in range(1, APIS + 1)},
     **{f"sockets-{number}": 19 + number for number in range(1, SOCKET_SERVERS + 1)},
     "flower": 30,
