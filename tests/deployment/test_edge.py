@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from websockets.typing import Subprotocol
 from deploy.production.places import Places
 from deploy.production.servers.certificate import Certificate, self_signed
 from deploy.production.servers.edge import Edge
+from deploy.templates import FOLDER
+from deploy.templates import places as places_of
 from tests.fixtures.api import SignedIn
 from tests.fixtures.edges import (
     OUTSIDE,
@@ -56,7 +59,9 @@ EDGE = Edge(
     slow=f"{SLOW_SECONDS * 1000:.0f}ms",
     drain_seconds=1,
 )
-#: An id that goes by none of the edge's own rules: a token where it must not be.
+#: Capitals that are no place: of the text, and the settings that it names.
+WORDS = {"FILE", "PEM", "API_URL"}
+#: A token where none must be.
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzb21lYm9keSJ9.c2lnbmF0dXJl"
 
 
@@ -174,6 +179,13 @@ def problem(answer: Answer) -> tuple[int, str]:
     return answer.status, told["code"]
 
 
+@pytest.mark.parametrize("template", ["nginx/nginx.conf.template", "haproxy/haproxy.cfg.template"])
+def test_every_place_is_explained(template: str) -> None:
+    path = FOLDER / template
+    head = path.read_text("utf-8").partition("\n\n")[0]
+    assert places_of(path) == {name for name in re.findall(r"\b[A-Z_]{3,}\b", head) if name not in WORDS}
+
+
 def test_https_by_http2_and_http_leads_there(edge: RunningEdge, certificate: Certificate) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
@@ -222,8 +234,13 @@ def test_what_is_for_operators_is_not_there_for_others(edge: RunningEdge, path: 
     for forged in ({}, {"X-Forwarded-For": "127.0.0.1"}):
         answer = edge.ask(path, source=OUTSIDE, headers=forged)
         assert answer.status in (404, 308), answer.body  # `//…` leads to where it is refused
-    if path in INNER and path != "/api/v1/admin":
-        assert edge.ask(path).status in (200, 503)  # readyz tells of beat, which may take its time
+
+
+def test_those_inside_see_it(edge: RunningEdge) -> None:
+    for path in ("/metrics", "/docs", "/api/v1/openapi.json"):
+        answer = edge.ask(path)
+        assert answer.status == 200
+        assert not answer.is_hit
 
 
 def test_what_is_too_large_is_refused_here(edge: RunningEdge) -> None:
@@ -323,7 +340,8 @@ def test_one_id_from_the_edge_to_the_service_and_no_secret_on_the_way(
     assert eventually(
         lambda: [each for each in origin_log() if each.get("http", {}).get("request", {}).get("id") == own]
     )
-    assert "eyJ" not in edge.text() and "ticket" not in edge.text()
+    assert "eyJ" not in edge.text()
+    assert "ticket" not in edge.text()
 
     made = edge.ask("/api/v1", headers={"X-Request-ID": "not sane; at all"}).headers["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f-]{32,36}", made)
@@ -387,14 +405,16 @@ def test_what_is_kept_is_what_everybody_may_see(edge: RunningEdge, player: Signe
         for who in (player, other):
             assert not edge.ask(path, headers=who.headers).is_hit
             own = edge.ask("/api/v1/scores/me", headers=who.headers)
-            assert not own.is_hit and own.document["score"] == (10 if who is player else 0)
+            assert not own.is_hit
+            assert own.document["score"] == (10 if who is player else 0)
     assert not edge.ask(path).is_hit, "nothing was kept for those with a token"
     assert edge.ask(path).is_hit
     assert not edge.ask(f"{path}&strange=1").is_hit
     assert edge.ask("/api/v1/scores/me").status == 401
 
     allowed = edge.ask(path, headers={"Origin": ORIGIN})
-    assert not allowed.is_hit and allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert not allowed.is_hit
+    assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert edge.ask(path, headers={"Origin": ORIGIN}).headers["Access-Control-Allow-Origin"] == ORIGIN
     strange = edge.ask(path, headers={"Origin": "https://elsewhere.example"})
     assert "Access-Control-Allow-Origin" not in strange.headers
@@ -407,7 +427,8 @@ def test_boards_are_compressed_for_who_can_read_that(edge: RunningEdge, player: 
     eventually(lambda: edge.ask(f"{BOARD}?limit=200").document["total"] >= 12)
     path = f"{BOARD}?limit=201"
     plain, small = edge.ask(path), edge.ask(path, headers={"Accept-Encoding": "gzip"})
-    assert small.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
     assert "Accept-Encoding" in ", ".join(small.headers.get_all("Vary", []))
     assert gzip.decompress(small.body) == plain.body
     assert edge.ask(path, headers={"If-None-Match": small.headers["ETag"]}).status == 304
@@ -473,6 +494,28 @@ def test_it_ends_when_all_is_answered_and_without_servers_it_says_so(
             line.sendall(b"}")
             assert line.recv(4096).startswith(b"HTTP/1.1 503")
         assert lonely.process.wait(EDGE.drain_seconds + 3) in (0, 143)
+
+
+def test_a_board_is_shown_while_no_server_answers(certificate: Certificate, tmp_path: Path) -> None:
+    """For as long as stale-if-error says; HAProxy's cache knows nothing of it."""
+    places = free_places()
+    head = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: "1.1.100.0"\r\nContent-Length: 2\r\n'
+    head += "Cache-Control: public, max-age=1, stale-if-error=60\r\nConnection: close\r\n\r\n{}"
+
+    def answer_once(server: socket.socket) -> None:
+        with server, server.accept()[0] as asked:
+            asked.recv(4096)
+            asked.sendall(head.encode())
+
+    origin = threading.Thread(target=answer_once, args=[socket.create_server(("127.0.0.1", places.port("api-1")))])
+    origin.start()
+    with running_edge("nginx", tmp_path / "edge", places, certificate, replace(EDGE, apis=("api-1",))) as alone:
+        assert alone.ask(BOARD).status == 200
+        origin.join(5)
+        stale = eventually(lambda: (answer := alone.ask(BOARD)).headers["Cache-Status"] != "edge; hit" and answer)
+        assert (stale.status, stale.body) == (200, b"{}")
+        assert stale.is_hit
+        assert problem(alone.ask(f"{BOARD}?limit=7")) == (503, "not_ready")
 
 
 def _refuses(port: int) -> bool:
