@@ -51,13 +51,15 @@ soak: $(VENV)/installed-dev ## 20 minutes under load with a fault every 30 s: me
 mutants: $(VENV)/installed-dev ## break the service in one place after the other: each must turn a test red (ARGS='--only NAME')
 	@exec $(BIN)/python -m tests.faults.mutants $(ARGS)
 
-bench: $(VENV)/installed-dev ## measure and draw all of docs/performance.md, needs wrk and cc; an hour (QUICK=1: three minutes)
+bench: $(VENV)/installed-dev ## measure and draw all of docs/performance.md, needs wrk, cc, nginx, haproxy; an hour (QUICK=1: three minutes)
 ifdef QUICK
 	@$(BIN)/python -m bench.rates --quick
 	@$(BIN)/python -m bench.sockets --quick
+	@$(BIN)/python -m bench.edge --quick
 else
 	@$(BIN)/python -m bench.rates
 	@$(BIN)/python -m bench.sockets
+	@$(BIN)/python -m bench.edge
 	@$(BIN)/python -m bench.budget
 	@$(BIN)/python -m bench.growth
 	@$(BIN)/python -m bench.pictures

@@ -17,8 +17,9 @@ from models.pipeline.updates import UserId
 from web.api import schemas
 from web.api.answers import known_query, query_integer, rfc3339
 
-#: A crowd of any size costs one read a second; who revalidates gets a 304 while nothing moved.
-CACHE: Final = "public, max-age=1, stale-while-revalidate=5"
+#: A crowd of any size costs one read a second; who revalidates gets a 304 while nothing moved. While nobody can answer,
+#: a cache may show what it has for a minute: old places are better than none.
+CACHE: Final = "public, max-age=1, stale-while-revalidate=5, stale-if-error=60"
 PAGE_MOST: Final = 1000
 PAGE_RULE: Final = "/api/v1/leaderboards/<board>"
 AROUND_RULE: Final = "/api/v1/leaderboards/<board>/around/<user_id>"

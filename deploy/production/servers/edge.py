@@ -1,6 +1,7 @@
 """What nginx and HAProxy are told alike: who stands behind them, who is inside, and how much one address may."""
 
 import http.client
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Final
 
 from deploy.production.places import APIS, HOST, SOCKET_SERVERS, Places
 
+#: Two descriptors for each connection of a client, one on either side; so many more for files and the server's own.
+_OTHER_FILES: Final = 200
 #: A part's `ready` must answer within two seconds, and asks two things.
 _ASK_SECONDS: Final = 0.9
 _ALL_APIS: Final = tuple(f"api-{number}" for number in range(1, APIS + 1))
@@ -24,7 +27,7 @@ class Edge:
         inside: networks that may see figures, documentation, operators' calls and Flower.
         requests_a_second, burst, requests_at_once, sockets_at_once: of one address.
         slow: how long a client may take to say what it wants, with its unit.
-        connections: open at one time, of all clients.
+        connections: open at one time, of all clients; fewer where the machine allows no more files.
         drain_seconds: how long open connections may stay once it was told to end.
         log: where access is logged.
     """
@@ -56,13 +59,18 @@ class Edge:
             "REQUESTS_AT_ONCE": self.requests_at_once,
             "SOCKETS_AT_ONCE": self.sockets_at_once,
             "SLOW": self.slow,
-            "CONNECTIONS": self.connections,
+            "CONNECTIONS": min(self.connections, _connections_most()),
             "DRAIN_SECONDS": self.drain_seconds,
         }
 
     def origins_of(self, name: str, places: Places) -> Sequence[str]:
         """Pages that may read answers."""
         return self.origins or (f"https://{places.address(name)}",)
+
+
+def _connections_most() -> int:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return (2**20 if hard == resource.RLIM_INFINITY else hard - _OTHER_FILES) // 2
 
 
 def leads_to_https(places: Places, name: str) -> bool:

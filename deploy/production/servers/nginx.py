@@ -21,7 +21,9 @@ def write(
 ) -> Path:
     """Write the configuration into a folder, with a certificate of its own where none is given; returns its path."""
     edge, certificate = edge or Edge(), certificate or self_signed(folder)
-    values = edge.values(name, folder, places) | {
+    common = edge.values(name, folder, places)
+    values = common | {
+        "CONNECTIONS": 2 * int(str(common["CONNECTIONS"])),  # nginx counts both sides
         "LISTEN_PRESS": places.address(f"{name}-press"),
         "CERTIFICATE": certificate.chain,
         "KEY": certificate.key,
