@@ -125,8 +125,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(
-        f"{replica.name} is the primary ({seconds:.1f} s). It commits without a standby: have the other follow it with"
-        " `python -m deploy.postgres.rejoin`.\n"
+        f"{replica.name} is the primary ({seconds:.1f} s), and commits without a standby until the other follows it"
+        " (`python -m deploy.postgres.rejoin`) and `python -m deploy.postgres.alone … --end` was run.\n"
     )
     return 0
 

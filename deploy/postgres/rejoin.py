@@ -1,6 +1,7 @@
 """Has a server follow the primary: `python -m deploy.postgres.rejoin FOLDER --primary FOLDER` (or `--host`, `--port`).
 
-For a former primary that comes back, for one whose disk was replaced, and for a new replica. The server must not run.
+For a former primary that comes back, for one whose disk was replaced, and for a new replica. The server must not run,
+nor may a supervisor start it meanwhile.
 Data that it has is turned back to where its history and the primary's parted (pg_rewind); where that cannot be, or
 there is none, all is copied anew (pg_basebackup). Then start it, and when it has caught up, have commits wait for it
 again with `python -m deploy.postgres.alone … --end`.

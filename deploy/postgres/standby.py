@@ -58,9 +58,7 @@ def follow(server: Server, upstream: Upstream) -> None:
         "utf-8",
     )
     if server.data.is_dir():
-        signal = server.data / "standby.signal"
-        signal.touch(mode=0o600)
-        hand_over(signal)
+        _mark(server.data)
 
 
 def keep_slot(primary: psycopg.Connection[Any], server: Server) -> None:
@@ -95,9 +93,10 @@ def copy(server: Server, upstream: Upstream) -> None:
         "--no-password",
         seconds=COPY_SECONDS,
     )
+    _mark(draft)  # before it is where a supervisor may start it
+    follow(server, upstream)
     shutil.rmtree(server.data, ignore_errors=True)
     draft.rename(server.data)
-    follow(server, upstream)
 
 
 def turn_back(server: Server, upstream: Upstream) -> None:
@@ -128,6 +127,12 @@ def write_passfile(path: Path, password: str) -> None:
     path.touch(mode=0o600)
     path.write_text(f"*:*:*:{REPLICATION}:{escaped}\n", "utf-8")
     hand_over(path)
+
+
+def _mark(data: Path) -> None:
+    signal = data / "standby.signal"
+    signal.touch(mode=0o600)
+    hand_over(signal)
 
 
 def _quoted(value: str) -> str:

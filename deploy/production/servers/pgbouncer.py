@@ -23,7 +23,7 @@ NAME: Final = "pgbouncer"
 #: See docs/postgres.md, "Connections".
 POOL_SIZE: Final = 50
 REPLICA_POOL_SIZE: Final = 20
-MAX_CLIENTS: Final = 400
+MAX_CLIENTS: Final = 600
 
 
 def prepare(

@@ -34,7 +34,7 @@ VERIFIERS: Final = "verifiers.json"
 PASSFILE: Final = "replication.pass"
 #: Written last of all that the first start makes.
 MADE: Final = "made"
-_SIZES: Final = Sizes(max_connections=100, shared_buffers="128MB", slot_wal="1GB")
+SIZES: Final = Sizes(max_connections=200, shared_buffers="128MB", slot_wal="1GB")
 
 
 def servers(folder: Path, places: Places, sockets: Path | None = None) -> tuple[Server, Server]:
@@ -74,7 +74,7 @@ def prepare(folder: Path, places: Places, sockets: Path | None = None) -> tuple[
     folder.mkdir(parents=True, exist_ok=True)
     told = passwords(folder)
     for server in pair:
-        configure(server, listen=HOST, standbys=NAMES, sizes=_SIZES)
+        configure(server, listen=HOST, standbys=NAMES, sizes=SIZES)
         standby.write_passfile(server.folder / PASSFILE, told[REPLICATION])
     for server, other in (pair, pair[::-1]):
         if server.follows:
