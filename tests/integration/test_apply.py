@@ -13,7 +13,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-import redis
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -29,6 +28,7 @@ from models.pipeline.accept import ServerUpdate
 from models.pipeline.drain import Drain, Drained
 from models.pipeline.inbox_writer import Receipt
 from models.settings import Settings
+from models.storage.redis import open_redis
 from models.stores import Stores, open_stores
 from tests.fixtures.ledger_model import LedgerModel, Waiting
 from tests.fixtures.people import register, server_update, sign
@@ -428,7 +428,7 @@ class TestBetweenCommitAndRefresh:
 
     @pytest.fixture
     def published(self, redis_url: str) -> Iterator[Callable[[], list[events.BoardChanged]]]:
-        with redis.Redis.from_url(redis_url) as client, client.pubsub() as listener:
+        with open_redis(redis_url) as client, client.pubsub() as listener:
             listener.psubscribe(events.CHANNEL_PREFIX + "*")
             assert listener.get_message(timeout=5)["type"] == "psubscribe"
 

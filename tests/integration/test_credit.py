@@ -17,6 +17,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from models.storage.redis import open_redis
 from web import credit
 from web.credit import Credit, Limit
+from web.limits import Counters
 
 HUNDRED = Limit(parse("100/minute"), "user")
 
@@ -25,7 +26,7 @@ Join = Callable[[], Credit]
 
 @pytest.fixture
 def storage(redis_url: str) -> RedisStorage:
-    return RedisStorage(redis_url.replace("unix://", "redis+unix://"))
+    return Counters("", open_redis(redis_url))
 
 
 @pytest.fixture
