@@ -209,9 +209,9 @@ def draw(prometheus: str, name: str, since: float, until: float, window: str) ->
     picture.text(GAP + 8, 40, document["title"], 17, weight="bold")
     when = f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} – {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
     picture.text(WIDTH_PIXELS - GAP - 8, 40, when, 10, MUTED, ha="right")
-    found: dict[str, list[Series]] = {}
+    found: dict[int, list[Series]] = {}
     for asked in queries(name):
-        found.setdefault(asked.panel, []).extend(series_of(prometheus, asked, since, until, window))
+        found.setdefault(asked.panel_id, []).extend(series_of(prometheus, asked, since, until, window))
     for panel in document["panels"]:
         box = picture.box(panel)
         if panel["type"] == "row":
@@ -219,7 +219,7 @@ def draw(prometheus: str, name: str, since: float, until: float, window: str) ->
             continue
         picture.card(box)
         unit = panel["fieldConfig"]["defaults"].get("unit", "")
-        lines = found.get(panel["title"], [])
+        lines = found.get(panel["id"], [])
         if panel["type"] == "stat":
             _number(picture, panel, lines, unit)
         else:
