@@ -111,7 +111,7 @@ class Picture:
         place = (left / WIDTH_PIXELS, 1 - (top + height) / self.height)
         card = FancyBboxPatch(
             place, width / WIDTH_PIXELS, height / self.height, boxstyle="round,pad=0,rounding_size=0.004",
-            mutation_aspect=WIDTH_PIXELS / self.height, facecolor=CARD, edgecolor=LINE, linewidth=1,
+            mutation_aspect=WIDTH_PIXELS / self.height, facecolor=CARD, edgecolor=LINE, linewidth=1, zorder=-1,
             transform=self.figure.transFigure,
         )  # fmt: skip
         self.figure.add_artist(card)

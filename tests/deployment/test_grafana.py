@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.image as images
@@ -132,11 +133,9 @@ def _play(stack: LiveStack, done: threading.Event) -> None:
         while not done.wait(0.1):
             call(stack, "/api/v1/scores/update", as_json(sign(player)), Authorization=token, Prefer="wait=2")
             call(stack, "/api/v1/leaderboards/global")
-            for _ in range(2):
-                try:
-                    spectator.recv(timeout=0.01)
-                except TimeoutError:
-                    break
+            with suppress(TimeoutError):
+                while True:
+                    spectator.recv(timeout=0.001)
 
 
 def is_ours(asked: Asked) -> bool:
