@@ -145,7 +145,7 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
         words = panel["fieldConfig"]["defaults"].get("noValue", "no data")
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=MUTED, fontsize=9)
     below: dict[float, float] = {}
-    for line, color in zip(lines, _colors(), strict=False):
+    for place, (line, color) in enumerate(zip(lines, _colors(), strict=False)):
         values = line.values
         if stacked:
             values = [
@@ -153,8 +153,9 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
             ]
         ground = [below.get(at, 0.0) for at in line.times] if stacked else [0.0] * len(values)
         axes.plot(
-            line.times, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3
-        )
+            line.times, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3,
+            zorder=100 - place,  # the first above the rest: in a stack those that are 0 would hide it
+        )  # fmt: skip
         axes.fill_between(line.times, ground, values, color=color, alpha=0.28 if stacked else 0.07, linewidth=0)
         if stacked:
             below.update(zip(line.times, values, strict=True))
@@ -184,12 +185,12 @@ def _number(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: 
         if step.get("value") is None or last >= step["value"]:
             color = step["color"]
     if len(values) > 1:
-        axes = picture.axes(left + 1, top + height * 0.62, width - 2, height * 0.36)
+        axes = picture.axes(left + 1, top + height * 0.7, width - 2, height * 0.28)
         axes.axis("off")
         axes.fill_between(range(len(values)), values, min(0.0, *values), color=color, alpha=0.16, linewidth=0)
         axes.plot(values, color=color, linewidth=1.2, alpha=0.7)
         axes.margins(0, 0.1)
-    picture.text(left + 14, top + height * 0.62, told(last, unit), 23, color, weight="bold")
+    picture.text(left + 14, top + height * 0.6, told(last, unit), 23, color, weight="bold")
 
 
 def _colors() -> Iterator[str]:
