@@ -140,7 +140,8 @@ class Requests:
     def _child(self, method: str, status: int, rule: str) -> tuple[Histogram, Counter]:
         child = self._children.get((method, status, rule))
         if child is None:
-            child = self._seconds.labels(method, str(status), rule), self._total.labels(method, str(status))
+            seconds = self._seconds.labels(method=method, status=str(status), url_rule=rule)
+            child = seconds, self._total.labels(method=method, status=str(status))
             self._children[method, status, rule] = child
         return child
 

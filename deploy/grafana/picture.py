@@ -111,7 +111,7 @@ class Picture:
         place = (left / WIDTH_PIXELS, 1 - (top + height) / self.height)
         card = FancyBboxPatch(
             place, width / WIDTH_PIXELS, height / self.height, boxstyle="round,pad=0,rounding_size=0.004",
-            mutation_aspect=WIDTH_PIXELS / self.height, facecolor=CARD, edgecolor=LINE, linewidth=1,
+            mutation_aspect=WIDTH_PIXELS / self.height, facecolor=CARD, edgecolor=LINE, linewidth=1, zorder=-1,
             transform=self.figure.transFigure,
         )  # fmt: skip
         self.figure.add_artist(card)
@@ -145,7 +145,7 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
         words = panel["fieldConfig"]["defaults"].get("noValue", "no data")
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=MUTED, fontsize=9)
     below: dict[float, float] = {}
-    for line, color in zip(lines, _colors(), strict=False):
+    for place, (line, color) in enumerate(zip(lines, _colors(), strict=False)):
         values = line.values
         if stacked:
             values = [
@@ -153,8 +153,9 @@ def _graph(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: s
             ]
         ground = [below.get(at, 0.0) for at in line.times] if stacked else [0.0] * len(values)
         axes.plot(
-            line.times, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3
-        )
+            line.times, values, color=color, linewidth=1.4, marker="o" if len(values) == 1 else None, markersize=3,
+            zorder=100 - place,  # the first above the rest: in a stack those that are 0 would hide it
+        )  # fmt: skip
         axes.fill_between(line.times, ground, values, color=color, alpha=0.28 if stacked else 0.07, linewidth=0)
         if stacked:
             below.update(zip(line.times, values, strict=True))
@@ -184,12 +185,12 @@ def _number(picture: Picture, panel: dict[str, Any], lines: list[Series], unit: 
         if step.get("value") is None or last >= step["value"]:
             color = step["color"]
     if len(values) > 1:
-        axes = picture.axes(left + 1, top + height * 0.62, width - 2, height * 0.36)
+        axes = picture.axes(left + 1, top + height * 0.7, width - 2, height * 0.28)
         axes.axis("off")
         axes.fill_between(range(len(values)), values, min(0.0, *values), color=color, alpha=0.16, linewidth=0)
         axes.plot(values, color=color, linewidth=1.2, alpha=0.7)
         axes.margins(0, 0.1)
-    picture.text(left + 14, top + height * 0.62, told(last, unit), 23, color, weight="bold")
+    picture.text(left + 14, top + height * 0.6, told(last, unit), 23, color, weight="bold")
 
 
 def _colors() -> Iterator[str]:
@@ -209,9 +210,9 @@ def draw(prometheus: str, name: str, since: float, until: float, window: str) ->
     picture.text(GAP + 8, 40, document["title"], 17, weight="bold")
     when = f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%S} – {datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC"
     picture.text(WIDTH_PIXELS - GAP - 8, 40, when, 10, MUTED, ha="right")
-    found: dict[str, list[Series]] = {}
+    found: dict[int, list[Series]] = {}
     for asked in queries(name):
-        found.setdefault(asked.panel, []).extend(series_of(prometheus, asked, since, until, window))
+        found.setdefault(asked.panel_id, []).extend(series_of(prometheus, asked, since, until, window))
     for panel in document["panels"]:
         box = picture.box(panel)
         if panel["type"] == "row":
@@ -219,7 +220,7 @@ def draw(prometheus: str, name: str, since: float, until: float, window: str) ->
             continue
         picture.card(box)
         unit = panel["fieldConfig"]["defaults"].get("unit", "")
-        lines = found.get(panel["title"], [])
+        lines = found.get(panel["id"], [])
         if panel["type"] == "stat":
             _number(picture, panel, lines, unit)
         else:

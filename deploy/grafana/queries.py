@@ -22,14 +22,14 @@ class Asked:
     """A query of a panel.
 
     Attributes:
+        panel_id: the panel's within its dashboard; titles may be alike.
         letter: its name within the panel.
         may_be_empty: whether the panel says what to show when there is no data, since that is usual.
     """
 
     dashboard: str
+    panel_id: int
     panel: str
-    kind: str
-    unit: str
     letter: str
     expr: str
     legend: str
@@ -59,9 +59,8 @@ def queries(dashboard: str | None = None) -> Iterator[Asked]:
             for target in panel.get("targets", ()):
                 yield Asked(
                     dashboard=name,
+                    panel_id=panel["id"],
                     panel=panel["title"],
-                    kind=panel["type"],
-                    unit=defaults.get("unit", ""),
                     letter=target["refId"],
                     expr=target["expr"],
                     legend=target.get("legendFormat", ""),

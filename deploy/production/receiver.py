@@ -155,7 +155,7 @@ def main() -> int:
             listening.serve_forever()
     except KeyboardInterrupt:
         return 0
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         sys.stderr.write(f"{options.listen}: {error}\n")
         return 1
     return 0

@@ -99,7 +99,10 @@ def servers(folder: Path, places: Places) -> list[Part]:
 @pytest.fixture(scope="module")
 def told(postgres_server: str) -> Iterator[dict[str, str]]:
     """Job → its text, of every exporter and of Prometheus and Alertmanager themselves."""
-    need(*programs.PACKAGES)
+    need(
+        "nginx", "haproxy", "pgbouncer", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter",
+        "prometheus-postgres-exporter", "prometheus-redis-exporter", "prometheus-nginx-exporter",
+    )  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="sb-told-"))
     folder.chmod(0o755)  # pgbouncer reads its configuration as nobody
     places = free_places()

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ JOBS = {
 }  # fmt: skip
 
 
+@cache
 def alerts() -> dict[str, dict[str, Any]]:
     """Name → rule, of every alert."""
     groups = [group for path in RULES for group in yaml.safe_load(path.read_text("utf-8"))["groups"]]
