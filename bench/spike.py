@@ -1,6 +1,6 @@
-"""A spike of ten times the usual, and a worker that stands still, as Prometheus sees them: recorded for bench.autoscale.
+"""A spike of ten times the usual, and a worker that stands still, as Prometheus sees them; for bench.autoscale.
 
-    .venv/bin/python -m bench.spike --base 100 --output deploy/kubernetes/recorded/spike.json
+    .venv/bin/python -m bench.spike --base 30 --output deploy/kubernetes/recorded/spike.json
 
 A stack of its own is played at the usual rate, ten times that, the usual again, and once more with the worker stopped
 for a while, all in an open loop. A real Prometheus scrapes it every 5 s; what is kept is what it answers to the queries
@@ -85,7 +85,7 @@ def prometheus(stack: Stack, folder: Path) -> Iterator[str]:
     configuration = {"global": {"scrape_interval": f"{STEP_SECONDS}s"}, "scrape_configs": scrapes}
     (folder / "prometheus.yml").write_text(json.dumps(configuration), "utf-8")  # JSON is YAML too
     address = f"127.0.0.1:{free_port(1) + 7}"
-    command = [programs.require("prometheus"), f"--config.file={folder}/prometheus.yml"]
+    command: list[str | Path] = [programs.require("prometheus"), f"--config.file={folder}/prometheus.yml"]
     command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address={address}", "--log.level=error"]
     process = subprocess.Popen(command)
     try:
@@ -148,15 +148,18 @@ def asked(address: str, began: float, seconds: float) -> dict[str, Any]:
 def main() -> None:
     """Play, record, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=float, default=100.0, help="updates a second that are usual")
+    parser.add_argument("--base", type=float, default=30.0, help="updates a second that are usual")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    with running() as stack, tempfile.TemporaryDirectory(prefix="sb-prometheus-") as folder:
-        with prometheus(stack, Path(folder)) as address:
-            time.sleep(20)  # rates need a past
-            began = time.time()
-            phases = play(stack, options.base, Path(folder))
-            series = asked(address, began, time.time() - began)
+    with (
+        running() as stack,
+        tempfile.TemporaryDirectory(prefix="sb-prometheus-") as folder,
+        prometheus(stack, Path(folder)) as address,
+    ):
+        time.sleep(20)  # rates need a past
+        began = time.time()
+        phases = play(stack, options.base, Path(folder))
+        series = asked(address, began, time.time() - began)
     kept = {"machine": machine.describe(), "base": options.base, "times": TIMES, "phases": phases, "series": series}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(kept, indent=None, separators=(",", ":")) + "\n", "utf-8")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
+from bench import autoscale
 from bench.harness.autoscaler import DOWN, UP, Autoscaler, Direction, Metric, Policy, from_object
 from deploy.local import procfile
 
@@ -69,3 +72,15 @@ def test_it_is_made_of_what_is_deployed() -> None:
     assert (scaler.least, scaler.most) == (2, 4)
     assert scaler.metrics == (Metric("age", "Value", 2.0), Metric("depth", "AverageValue", 10_000.0))
     assert scaler.up == Direction(0, (Policy("Pods", 2, 15),))
+
+
+def test_a_recorded_spike_is_decided_by_what_is_deployed() -> None:
+    """The figures of docs/scaling.md follow from the recording, the objects and docs/performance.md alone."""
+    recording = autoscale.Recording(json.loads(autoscale.RECORDED.read_text("utf-8")))
+    assert autoscale.decided(recording, "worker", {"age": "age", "depth": "depth"}) == [(210, 4)]
+    carried = autoscale.summary(autoscale.simulated(recording, 40))
+    assert (carried["refused_percent"], carried["backlog_most"]) == (0, 0)
+    beyond = autoscale.summary(autoscale.simulated(recording, 200))
+    assert beyond["refused_for_seconds"] == 63
+    assert beyond["api_pods_most"] == 21
+    assert beyond["age_most_seconds"] == 5
