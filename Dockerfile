@@ -36,7 +36,8 @@ LABEL org.opencontainers.image.title="Scoreboard" \
 # pip is of the base; who can run it in a running service should not be able to.
 RUN pip uninstall --yes --root-user-action ignore pip \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin scoreboard \
-    && install -d -o scoreboard -g scoreboard -m 700 /data /data/run /data/metrics
+    && install -d -o scoreboard -g scoreboard -m 700 /data /data/run /data/metrics \
+    && install -d -o scoreboard -g scoreboard -m 755 /configuration
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -4,6 +4,7 @@ Well is who lives. What all share, PostgreSQL, Redis, the broker, is not asked f
 """
 
 import argparse
+import os
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -24,6 +25,12 @@ def _answers(port: int, path: str = "/healthz") -> bool:
         return False
 
 
+def _flowers_prefix() -> str:
+    """Where Flower is told to be by its own setting."""
+    prefix = os.environ.get("FLOWER_URL_PREFIX", "").strip("/")
+    return f"/{prefix}" if prefix else ""
+
+
 def _turns(settings: Settings, kind: str) -> bool:
     return Pulse(settings.data_dir, kind).silent_seconds() <= SILENT_SECONDS_MOST
 
@@ -32,7 +39,7 @@ def _turns(settings: Settings, kind: str) -> bool:
 CHECKS: Final[Mapping[str, Callable[[Settings], bool]]] = {
     "web": lambda settings: _answers(settings.port),
     "sockets": lambda settings: _answers(settings.sockets_port),
-    "flower": lambda settings: _answers(settings.flower_port, "/healthcheck"),
+    "flower": lambda settings: _answers(settings.flower_port, f"{_flowers_prefix()}/healthcheck"),
     "worker": lambda settings: _turns(settings, "worker"),
     "beat": lambda settings: _turns(settings, "beat"),
 }

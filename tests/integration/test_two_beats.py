@@ -88,9 +88,9 @@ def test_one_acts_until_it_is_killed_and_ticks_go_on_without_redis(beats: Beats)
 
     beats.cache.send_signal(signal.SIGSTOP)  # frozen is worse than gone: every question waits for its time-out
     try:
-        eventually(lambda: beats.ticks()[names.SWEEP], 5)
-        beats.ticks()
-        assert beats.ticks(2.2)[names.SWEEP] >= 1
+        for _ in range(2):
+            beats.ticks()
+            eventually(lambda: beats.ticks()[names.SWEEP], 5)
     finally:
         beats.cache.send_signal(signal.SIGCONT)
 
