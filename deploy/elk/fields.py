@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 FILE: Final = Path(__file__).with_name("fields.yml")
-GROUPS: Final = ("ecs", "own", "others")
+GROUPS: Final = ("ecs", "own", "edge", "collected")
 LONG_MOST: Final = 2**63 - 1
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -80,10 +80,13 @@ class Fields:
     version: str
     always: tuple[str, ...]
     by_name: Mapping[str, Field]
-    of_others: frozenset[str]
+    groups: Mapping[str, frozenset[str]]
 
-    def faults(self, line: str) -> list[str]:
-        """What is wrong with a line of ours, a sentence each; none when it may go to Elasticsearch."""
+    def faults(self, line: str, *, edge: bool = False) -> list[str]:
+        """What is wrong with a line of ours, a sentence each; none when it may go to Elasticsearch.
+
+        `edge` says that it is a load balancer's.
+        """
         try:
             document = json.loads(line)
         except ValueError:
@@ -96,7 +99,7 @@ class Fields:
         found += [f"{name} comes twice" for name in names if len([1 for each, _ in values if each == name]) > 1]
         for name, value in values:
             field = self.by_name.get(name)
-            if field is None or name in self.of_others:
+            if field is None or name in self.groups["collected"] or (name in self.groups["edge"] and not edge):
                 found.append(f"{name} is no field of ours")
             elif not field.takes(value):
                 found.append(f"{name} is {field.type}, and cannot be {value!r:.80}")
@@ -120,7 +123,7 @@ def read(path: Path = FILE) -> Fields:
         version=content["version"],
         always=tuple(content["always"]),
         by_name={field.name: field for field in fields},
-        of_others=frozenset(content["others"]),
+        groups={group: frozenset(content[group]) for group in GROUPS},
     )
 
 

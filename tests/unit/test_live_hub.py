@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from models.boards.deltas import Delta, Line, apply
 from models.boards.events import Applied, BoardChanged
-from web.live.hub import QUIET_SECONDS, Hub, Topic
+from web.live.hub import HEARD_MOST, QUIET_SECONDS, Hub, Topic
 from web.live.people import OTHERS_MOVED_SECONDS, Place
 
 BOARD = "global"
@@ -398,3 +398,29 @@ def test_events_of_boards_without_listeners_cost_nothing() -> None:
     desk.hub.changed(changed(desk.ranking))
     assert desk.woken == set()
     assert desk.hub.tick(BOARD) is None
+
+
+def test_who_wants_to_know_is_told_what_became_of_each_event() -> None:
+    desk, told = Desk(), []
+    desk.hub._told = lambda heard, *, version, sockets: told.append(([each.event for each in heard], version, sockets))
+    for _ in range(2):
+        desk.hub.join(Client(), BOARD, 3)
+    desk.settle()
+    assert told == []  # a snapshot follows from no event
+    desk.ranking.change("u00", 5)
+    event = changed(desk.ranking)
+    desk.hub.changed(event)
+    desk.hub.changed(event)
+    desk.settle()
+    assert told == [([event, event], desk.ranking.version, 2)]
+    for _ in range(2 * HEARD_MOST):
+        desk.hub.changed(event)
+    desk.settle()
+    assert len(told[-1][0]) == HEARD_MOST  # I8
+
+
+def test_nothing_is_gathered_where_nobody_wants_to_know() -> None:
+    desk = Desk()
+    desk.hub.join(Client(), BOARD, 3)
+    desk.hub.changed(changed(desk.ranking))
+    assert desk.hub._topics[BOARD].heard == []
