@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from sqlalchemy import Connection, create_engine
 
 from tests.fixtures.live_stack import LiveStack
 
@@ -134,3 +135,25 @@ def play(visit: Visits) -> Callable[..., tuple[Page, str]]:
         return page, page.evaluate("JSON.parse(sessionStorage.getItem('scoreboard.player')).user_id")
 
     return join
+
+
+@pytest.fixture
+def console(visit: Visits, live_stack: LiveStack) -> Callable[..., Page]:
+    """`console("#/letters")` opens the operators' console there, signed in as a moderator."""
+
+    def enter(room: str = "", scope: str = "moderation", **context: Any) -> Page:
+        page = visit("/admin" + room, **context)
+        page.get_by_label("Service token").fill(live_stack.token(scope))
+        page.get_by_role("button", name="Sign in").click()
+        return page
+
+    return enter
+
+
+@pytest.fixture
+def database(live_stack: LiveStack) -> Iterator[Connection]:
+    """The running service's database, for what no call makes: incidents, dead letters, names nobody could register."""
+    engine = create_engine(live_stack.settings.database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()

@@ -102,7 +102,7 @@ export class Acts {
   /** @param {string} name @returns {Act} */
   signOut(name) {
     return {
-      title: `End all sign-ins of ${name}?`, verb: "Sign out", grave: true,
+      title: `End all sign-ins of ${name}?`, verb: "End sign-ins", grave: true,
       explain: "Their tokens are refused within a second and their sockets closed. They may sign in again with their key. This cannot be undone.",
       perform: ({ reason }) => this.#player(name, "sign-out", { reason }),
       done: ({ sign_ins: count }) => `${plural(count, "sign-in")} of ${name} ended.`,
@@ -120,7 +120,7 @@ export class Acts {
     const kinds = known.subject_kind === "address" ? KINDS.filter(([kind]) => kind !== "quarantine") : KINDS;
     const fields = [
       !known.subject_kind && { name: "subject_kind", label: "Whom", type: "select", options: [["user", "A player, by name"], ["address", "An address or a network"]] },
-      !known.subject && { name: "subject", label: "Name or address", required: true, hint: "ada, 192.0.2.7 or 192.0.2.0/24" },
+      !who && { name: "subject", label: "Name or address", required: true, hint: "ada, 192.0.2.7 or 192.0.2.0/24" },
       !known.kind && { name: "kind", label: "How", type: "select", options: kinds },
       (known.kind ?? "throttle") === "throttle" && {
         name: "throttle_to", label: "To how many", value: "10/minute", hint: "as 1/second or 10/5minute", when: (values) => (known.kind ?? values.kind) === "throttle",

@@ -10,12 +10,13 @@ import { problem } from "./problem.js";
 import { List } from "./table.js";
 
 const AT_ONCE = 50;
-const FILTERS = [["subject", "User id, address or incident"], ["operator", "By whom, as token ada or rule forged-tokens"], ["act", "How the act begins, as block"]];
+/** Name, words, and an example of each. */
+const FILTERS = [["subject", "To whom", "user id, address or incident"], ["operator", "Who", "token ada"], ["act", "What, as it begins", "block"]];
 
 /** @param {import("./common.js").Room} room @returns {import("./common.js").Shown} */
 export function audit({ service, query, choose }) {
-  const inputs = FILTERS.map(([name]) => {
-    const input = el("input", { id: `f-${name}`, name, type: "search", maxlength: 200, spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
+  const inputs = FILTERS.map(([name, , example]) => {
+    const input = el("input", { id: `f-${name}`, name, type: "search", maxlength: 200, placeholder: example, spellcheck: "false", autocapitalize: "none", autocomplete: "off" });
     input.value = query.get(name) ?? "";
     return input;
   });

@@ -9,8 +9,6 @@ const MOMENT = new Intl.DateTimeFormat(undefined, {
   month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
 });
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "narrow" });
-const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
 
 /**
  * A moment, with the exact one and how long ago it was for who points at it.
@@ -30,22 +28,22 @@ export function clock(instant) {
 
 /** @param {string} instant @returns {string} as `3 min ago`, or `in 2 h` */
 export function ago(instant) {
-  const seconds = (new Date(instant) - Date.now()) / 1000;
-  const [unit, size] = UNITS.find(([, each]) => Math.abs(seconds) >= each) ?? UNITS.at(-1);
-  return RELATIVE.format(Math.round(seconds / size), unit);
+  const seconds = Math.round((Date.now() - new Date(instant)) / 1000);
+  if (seconds === 0) return "just now";
+  return seconds > 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
 }
 
 /** @param {number} seconds @returns {string} as `12 ms`, `1.3 s`, `4 min`, `2.1 h` */
 export function span(seconds) {
   if (seconds < 0.9995) return `${decimal(seconds * 1000, seconds < 0.01 ? 1 : 0)} ms`;
-  if (seconds < 90) return `${decimal(seconds, seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 90) return `${decimal(seconds, seconds < 10 && !Number.isInteger(seconds) ? 1 : 0)} s`;
   if (seconds < 5_400) return `${decimal(seconds / 60, 0)} min`;
   return seconds < 172_800 ? `${decimal(seconds / 3_600, 1)} h` : `${decimal(seconds / 86_400, 1)} d`;
 }
 
 /** @param {number} rate a second @returns {string} */
 export function perSecond(rate) {
-  return decimal(rate, rate < 10 ? 1 : 0);
+  return decimal(rate, rate > 0 && rate < 10 ? 1 : 0);
 }
 
 /** @param {string} id @returns {HTMLElement} its beginning, the whole for who points at it */

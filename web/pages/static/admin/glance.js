@@ -7,8 +7,9 @@ import { el } from "./dom.js";
 import { clock, integer, perSecond, span } from "./format.js";
 import { told } from "./problem.js";
 import { Sparkline } from "./sparkline.js";
-import { KEPT } from "./watcher.js";
 
+/** A line begins with room for so many looks, and then gathers all that are kept. */
+const ROOM_LEAST = 40;
 const PARTS = {
   database: ["PostgreSQL", "Nothing can be accepted. Look at its log and its disk."],
   schema: ["Schema", "Run python -m migrations upgrade."],
@@ -24,7 +25,7 @@ const TILES = [
   { name: "Settled", of: ({ settled }) => [known(settled, perSecond), "/s", "applied, held back or parked", settled] },
   { name: "Waiting", of: ({ pipeline }) => [known(pipeline?.depth, integer), "", known(pipeline?.depth_limit, (most) => `refused from ${integer(most)} on`), pipeline?.depth] },
   { name: "Oldest waits", of: ({ pipeline }) => [known(pipeline?.oldest_age_seconds, (age) => age ? span(age) : "0 s"), "", known(pipeline?.age_limit_seconds, (most) => `refused from ${span(most)} on`), pipeline?.oldest_age_seconds] },
-  { name: "Accepted to applied", of: ({ pipeline }) => [known(pipeline?.latency, ({ median_seconds: half }) => span(half)), "", known(pipeline?.latency, ({ p99_seconds: most }) => `median of now; 99 of 100 within ${span(most)}`), pipeline?.latency?.median_seconds] },
+  { name: "Until applied", of: ({ pipeline }) => [known(pipeline?.latency, ({ median_seconds: half }) => span(half)), "", known(pipeline?.latency, ({ p99_seconds: most }) => `half of them; 99 of 100 in ${span(most)}`), pipeline?.latency?.median_seconds] },
   { name: "Sockets", of: ({ sockets }) => [known(sockets?.open, integer), "", known(sockets?.processes, (count) => `in ${integer(count)} ${count === 1 ? "process" : "processes"}`), sockets?.open] },
 ];
 /** What waits for people. */
@@ -95,8 +96,8 @@ class Tile {
     const [value, unit, beneath] = this.#of(looks.at(-1));
     this.#value.textContent = value;
     this.#unit.textContent = value === "–" ? "" : unit;
-    this.#beneath.textContent = beneath === "–" ? "nothing to tell" : beneath;
-    this.#line.draw(looks.map((look) => { const [, , , each] = this.#of(look); return each === null || each === undefined ? null : Number(each); }), KEPT);
+    this.#beneath.textContent = beneath === "–" ? "nothing just now" : beneath;
+    this.#line.draw(looks.map((look) => { const [, , , each] = this.#of(look); return each === null || each === undefined ? null : Number(each); }), Math.max(ROOM_LEAST, looks.length));
   }
 }
 

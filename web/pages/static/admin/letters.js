@@ -27,7 +27,7 @@ export function letters({ service, acts, begin, query }) {
   const count = el("span.asof", { role: "status" });
   const act = (kind, verb) => el("button.quiet", { type: "button", disabled: true, click: () => begin(acts[kind]([...chosen].map((key) => shown.get(key)))) }, verb);
   const buttons = dropped ? [act("retry", "Retry"), act("keep", "Keep")] : [act("retry", "Retry"), act("drop", "Drop")];
-  const all = el("input", { type: "checkbox", id: "all", change: () => { boxes().forEach((box) => { box.checked = all.checked; note(box); }); draw(); } });
+  const all = el("input", { type: "checkbox", id: "all", disabled: true, change: () => { boxes().forEach((box) => { box.checked = all.checked; note(box); }); draw(); } });
   const list = new List({
     caption: dropped ? "Dropped dead letters" : "Dead letters that wait, the last parked first",
     empty: dropped ? "None was dropped." : "No dead letter waits.",

@@ -47,7 +47,7 @@ function fileOf(room, { player: who, places, restrictions, open_incidents: incid
         fact("Incidents", el("a", { href: `#/incidents?subject=${part(who.user_id)}&all=1` }, incidents ? `${integer(incidents)} open` : "none open")),
         fact("Held back", held ? el("a", { href: `#/quarantine/${part(who.username)}` }, `${integer(held)} updates`) : "nothing"),
         fact("Dead letters", letters ? el("a", { href: `#/letters?player=${part(who.username)}` }, `${integer(letters)} waiting`) : "none waiting"),
-        fact("Acts", el("a", { href: `#/audit?subject=${part(who.user_id)}` }, "what was done, and why"))),
+        fact("Acts", el("a", { href: `#/audit?subject=${part(who.user_id)}` }, "all of them"))),
       who.erased_at ? null : el("div.choice.start", {}, choices(room, who, standing))),
     section("Places", places.length ? table(`Boards on which ${who.username} has a score`, PLACES, places) : el("p.state", {}, "No score on any board yet.")),
     restrictions.length ? section("Restrictions", table(`What was imposed on ${who.username}`, restrictionColumns(room), restrictions)) : "",
@@ -69,7 +69,7 @@ function choices({ acts, begin }, { username: name, hidden_at: hidden }, standin
     restrictOrLift("quarantine", "Quarantine"),
     button("Void a span", () => begin(acts.span(name, "void"))),
     button("Restore a span", () => begin(acts.span(name, "restore"))),
-    button("Sign out", () => begin(acts.signOut(name))),
+    button("End sign-ins", () => begin(acts.signOut(name))),
   ];
 }
 

@@ -7,7 +7,7 @@
 const CLOSE_MILLISECONDS = 2_000;
 const AFAR_MILLISECONDS = 10_000;
 /** Looks that are kept: five minutes. */
-export const KEPT = 150;
+const KEPT = 150;
 /** A rate is over so long at least, so that it does not flicker. */
 const RATE_SECONDS = 4;
 const PATIENCE_MILLISECONDS = 9_000;
