@@ -1,32 +1,55 @@
-"""What Alembic runs: opens the database that `Settings` or the caller names, and migrates in one transaction."""
+"""What Alembic runs: opens the database that `Settings` or the caller names, and migrates, a transaction a revision."""
 
 from __future__ import annotations
 
+import random
+import time
+
 from alembic import context
-from sqlalchemy import create_engine, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 
+from migrations.locks import LOCK_KEY, LOCK_SECONDS, TURN_SECONDS, pauses
 from models.storage.tables import metadata
-
-#: Two migrations at the same moment (two hosts that start) go one after the other.
-_LOCK_KEY = 5_049_001
 
 
 def run() -> None:
-    """Migrate, waiting at most 5 s for any lock, so that a migration never queues the service behind itself."""
-    url = context.config.attributes["database_url"]
-    engine = create_engine(url)
+    """Migrate. A revision that cannot have a lock within LOCK_SECONDS is rolled back, and tried again after a pause."""
+    attributes = context.config.attributes
+    engine = create_engine(attributes["database_url"])
     try:
         with engine.connect() as connection:
-            connection.execute(text("SET lock_timeout = '5s'"))
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            _wait_at_most(connection, TURN_SECONDS)
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+            _wait_at_most(connection, LOCK_SECONDS)
             connection.commit()
-            context.configure(connection=connection, target_metadata=metadata, compare_type=True)
-            with context.begin_transaction():
-                context.run_migrations()
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK_KEY})
+            for pause in pauses(attributes["tries"]):
+                try:
+                    _migrate(connection)
+                    break
+                except OperationalError as error:
+                    connection.rollback()
+                    if pause is None or not isinstance(error.orig, LockNotAvailable):
+                        raise
+                    time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
             connection.commit()
     finally:
         engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _wait_at_most(connection: Connection, seconds: float) -> None:
+    """For any lock, in this session."""
+    connection.execute(text("SELECT set_config('lock_timeout', :ms, false)"), {"ms": str(int(seconds * 1000))})
 
 
 run()
