@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import psycopg
 from alembic import command
 from sqlalchemy.exc import OperationalError
 
+from deploy.local.embedded import postgres
 from migrations import partition, schema
+from migrations.safety import check
 from models.errors import SettingsInvalid
 from models.settings import Settings
 
@@ -18,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        if options.action == "check":
+            return _check(options.server)
         return _run(options, Settings.from_env().database_url)
     except SettingsInvalid as error:
         sys.stderr.write(f"{error}\n")
@@ -45,6 +52,23 @@ def _run(options: argparse.Namespace, database_url: str) -> int:
     return 0
 
 
+def _check(server: str | None) -> int:
+    """Print what is found; 1 when there is anything."""
+    if server is not None:
+        findings = check.check(server)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="sb-check-"))
+        try:
+            with postgres.start_postgres(folder / "pg", {"fsync": "off", "shared_buffers": "64MB"}) as url:
+                findings = check.check(url)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    for finding in findings:
+        _say(str(finding))
+    _say(f"{len(findings)} findings." if findings else "Every revision can run while the version before it serves.")
+    return int(bool(findings))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
@@ -53,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     back = actions.add_parser("downgrade", help="go back to a revision, or to `base` (empty)")
     back.add_argument("revision")
     actions.add_parser("current", help="show the database's revision")
+    tried = actions.add_parser(
+        "check",
+        help="try each revision on a scratch database: can it run while the version before it serves?",
+        description=check.__doc__,
+    )
+    tried.add_argument(
+        "--server",
+        metavar="URL",
+        help="a PostgreSQL 18 whose role may make databases: one is made and dropped (default: one of its own)",
+    )
     parts = actions.add_parser(
         "partition",
         help="keep scores, and coming months of history, in parts by player",

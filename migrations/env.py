@@ -18,6 +18,8 @@ def run() -> None:
     """Migrate. A revision that cannot have a lock within LOCK_SECONDS is rolled back, and tried again after a pause."""
     attributes = context.config.attributes
     engine = create_engine(attributes["database_url"])
+    if (watch := attributes.get("watch")) is not None:
+        watch(engine)
     try:
         with engine.connect() as connection:
             _wait_at_most(connection, TURN_SECONDS)

@@ -13,7 +13,6 @@ from models.pipeline.ledger import Window, Worth, apply
 from models.storage.database import open_connection
 from tests.fixtures.people import server_update
 from tests.fixtures.servers import PARTS, in_parts
-from tests.fixtures.servers import in_parts
 from tests.fixtures.service import Query, environment_for
 from tests.fixtures.threads import background
 
@@ -174,8 +173,8 @@ def test_a_rehearsal_tells_and_changes_nothing(database_url, raw) -> None:
         ),
         ("CREATE INDEX theirs ON scores (last_action_at)", "the index theirs"),
         (
-            "CREATE TABLE prizes (u uuid, b text, s int, CONSTRAINT prizes_fkey FOREIGN KEY (u, b, s) REFERENCES scores)",
-            "the foreign key prizes_fkey of prizes",
+            "CREATE TABLE prizes (u uuid, b text, s int, CONSTRAINT p_fkey FOREIGN KEY (u, b, s) REFERENCES scores)",
+            "the foreign key p_fkey of prizes",
         ),
         ("GRANT SELECT (score) ON scores TO PUBLIC", "rights on the column score"),
     ],
