@@ -105,9 +105,9 @@ def test_months_to_come_follow_and_those_with_rows_stay(database_url, stores, su
     assert query(parts_of_months) == [(True, 0)] + [(False, 0)] * 3
 
 
-@pytest.mark.parametrize("parts", [PARTS], indirect=True)
+@pytest.mark.parametrize("score_parts", [PARTS], indirect=True)
 def test_an_update_opens_its_players_parts_and_no_others(
-    parts, stores, player, submit_batch, raw, database_url
+    score_parts, stores, player, submit_batch, raw, database_url
 ) -> None:
     """What a partitioned table costs are the parts that a statement opens: of four it is one, in both tables."""
     submit_batch([server_update(player)])
@@ -130,9 +130,9 @@ def test_an_update_opens_its_players_parts_and_no_others(
     assert month[-1] == score[-1], "both are parted alike"
 
 
-@pytest.mark.parametrize("parts", [PARTS], indirect=True)
+@pytest.mark.parametrize("score_parts", [PARTS], indirect=True)
 @pytest.mark.parametrize("change", ["UPDATE {} SET new_score = 0", "DELETE FROM {}", "TRUNCATE {}"])
-def test_each_part_is_append_only(parts, submit, players, drain, raw, change) -> None:
+def test_each_part_is_append_only(score_parts, submit, players, drain, raw, change) -> None:
     """I4: statement triggers are each table's own."""
     for each in players(8):
         submit(each)
@@ -145,7 +145,9 @@ def test_each_part_is_append_only(parts, submit, players, drain, raw, change) ->
 
 
 @in_parts
-def test_an_action_cannot_be_put_into_another_months_or_parts_row_twice(parts, submit, player, drain, raw) -> None:
+def test_an_action_cannot_be_put_into_another_months_or_parts_row_twice(
+    score_parts, submit, player, drain, raw
+) -> None:
     """I2: keys begin with the player, so a player's rows of a month are all in one part, under its constraints."""
     submit(player, "a-1")
     drain()

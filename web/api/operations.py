@@ -126,7 +126,9 @@ def _schema(connection: Connection) -> schemas.PartState:
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if there else None
     wanted = SCHEMA_REVISION
     if found is None or found < wanted:  # one that is ahead only has more: the next version is being rolled out
-        return schemas.PartState("failing", f"the database is at {found or 'the beginning'}, this version needs {wanted}")
+        return schemas.PartState(
+            "failing", f"the database is at {found or 'the beginning'}, this version needs {wanted}"
+        )
     return schemas.PartState("ok", found)
 
 
