@@ -35,7 +35,8 @@ class Wakeup:
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         self._client = client
-        self._sender = Sender(settings.broker_url)
+        self._shards_in_all = settings.shards
+        self._sender = Sender(settings.broker_url, settings.shards)
         self._shards: set[int] = set()
         self._arrived = threading.Condition()
         self._stopping = threading.Event()
@@ -92,8 +93,9 @@ class Wakeup:
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error).__name__)
             pause = UNCOALESCED_PAUSE_SECONDS
         try:
-            if self._sender.waiting(names.APPLY_QUEUE) < WAITING_MOST:
-                self._sender.send(names.APPLY_SHARD, (shard,), queue=names.APPLY_QUEUE, lapses_seconds=LAPSES_SECONDS)
+            queue = names.apply_queue(shard, self._shards_in_all)
+            if self._sender.waiting(queue) < WAITING_MOST:
+                self._sender.send(names.APPLY_SHARD, (shard,), queue=queue, lapses_seconds=LAPSES_SECONDS)
         except OperationalError as error:
             log.warning("no wake-up; the sweeper will come", **{"event.action": "wake"}, error=str(error))
             return BROKER_PAUSE_SECONDS

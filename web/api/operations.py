@@ -138,7 +138,7 @@ def _redis(stores: Stores) -> schemas.PartState:
 
 
 def _broker(stores: Stores) -> schemas.PartState:
-    sender = Sender(stores.settings.broker_url)
+    sender = Sender(stores.settings.broker_url, stores.settings.shards)
     try:
         sender.probe()
     except OperationalError as error:
@@ -149,9 +149,14 @@ def _broker(stores: Stores) -> schemas.PartState:
 
 
 def _worker(stores: Stores) -> schemas.PartState:
-    if stores.redis.exists(names.WORKER_SEEN_KEY):
-        return schemas.PartState("ok")
-    return schemas.PartState("failing", f"no worker took a task in the last {names.WORKER_SEEN_SECONDS} s")
+    queues = names.apply_queues(stores.settings.shards)
+    seen = stores.redis.mget([names.seen_key(queue) for queue in queues])
+    untaken = [queue for queue, said in zip(queues, seen, strict=True) if not said]
+    if untaken == list(queues):
+        return schemas.PartState("failing", f"no worker took a task in the last {names.WORKER_SEEN_SECONDS} s")
+    if untaken:
+        return schemas.PartState("ok", f"others stand in for {', '.join(untaken)}")
+    return schemas.PartState("ok")
 
 
 def _inbox(connection: Connection, stores: Stores) -> schemas.PartState:
