@@ -58,6 +58,7 @@ def check(server_url: str, *, scripts: str | None = None) -> list[Finding]:
                 findings.append(Finding(number, "fails", str(error.orig), str(error.statement)))
                 break
             findings += watch.findings
+            findings += watch.mixed()
             watched.append(watch)
             findings += _judge_contract(revisions, number, before, contract.read(connection))
     return findings + second_opinion(watched)

@@ -77,6 +77,14 @@ class Watch:
         """Watch this engine's statements."""
         event.listen(engine, "after_cursor_execute", self._after)
 
+    def mixed(self) -> list[Finding]:
+        """What precedes an autocommit block stays when that fails: a second try would begin with it again."""
+        if {inside for inside, _ in self.statements} != {True, False}:
+            return []
+        first = next(statement for inside, statement in self.statements if not inside)
+        sentence = "statements in the transaction and out of it: what was committed stands in the way of a second try"
+        return [Finding(self.revision, "mixed", sentence, _shortened(first))]
+
     def _after(self, connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if any(own in statement for own in _NOT_THE_REVISIONS):
             return

@@ -44,6 +44,11 @@ REVISIONS = {
         {},
         set(),
     ),
+    "an index, and something before it": (
+        "ALTER TABLE users ADD COLUMN pet text; CONCURRENTLY CREATE INDEX CONCURRENTLY users_pet_idx ON users (pet)",
+        {},
+        {"mixed"},
+    ),
     "a promise that is looked at": (
         "ALTER TABLE users ADD CONSTRAINT a CHECK (motto <> '')",
         {},
@@ -94,6 +99,15 @@ REVISIONS = {
 }  # fmt: skip
 
 
+def lines_of(statement: str) -> str:
+    """The lines of a revision that execute it."""
+    words = statement.strip()
+    if words.startswith("CONCURRENTLY "):
+        execute = f"op.execute({words.removeprefix('CONCURRENTLY ')!r})"
+        return f"    with op.get_context().autocommit_block():\n        {execute}\n"
+    return f"    op.execute({words!r})\n"
+
+
 @pytest.fixture(scope="module")
 def found(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
     """What the check says of each of REVISIONS."""
@@ -103,17 +117,12 @@ def found(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> dic
     numbers = {what: f"{number:04}" for number, what in enumerate(REVISIONS, start=5)}
     for what, (statements, contract, _) in REVISIONS.items():
         number = numbers[what]
-        concurrently = statements.startswith("CONCURRENTLY ")
-        run = "".join(
-            f"        op.execute({statement.strip()!r})\n"
-            for statement in statements.removeprefix("CONCURRENTLY ").split(";")
-        )
+        run = "".join(map(lines_of, statements.split(";")))
         (folder / "versions" / f"{number}.py").write_text(
-            "from contextlib import nullcontext\nfrom alembic import op\n"
+            "from alembic import op\n"
             f"revision, down_revision = '{number}', '{int(number) - 1:04}'\n"
             f"release = '1.2.0'\ncontract = {contract!r}\n"
-            "def upgrade():\n"
-            f"    with {'op.get_context().autocommit_block()' if concurrently else 'nullcontext()'}:\n{run}"
+            f"def upgrade():\n{run}"
             "def downgrade(): pass\n"
         )
     findings: dict[str, list[Finding]] = defaultdict(list)
