@@ -1,7 +1,9 @@
 """How many rows a second do the two statements of an update cost PostgreSQL: accept in groups, apply in batches?
 
     .venv/bin/python -m bench.accept_and_apply --rows 20000 --rounds 5
+    .venv/bin/python -m bench.accept_and_apply --players 200000 --by-user 1 4
 
+With several `--by-user` there are as many databases, with scores and history in so many parts, and they take turns.
 A PostgreSQL of its own, one connection, no web, no Redis: what a change of tables or statements costs shows here
 first. Compare neighbours in time only; on a busy machine believe the CPU rather than the rate.
 """
@@ -9,6 +11,7 @@ first. Compare neighbours in time only; on a busy machine believe the CPU rather
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import statistics
 import tempfile
@@ -26,6 +29,7 @@ from sqlalchemy import create_engine, text
 
 from deploy.local.embedded import postgres
 from migrations import schema
+from migrations.partition import partition
 from models.pipeline import drain, inbox, ledger
 from models.pipeline.inbox import Arrival
 from models.pipeline.ledger import Window, Worth
@@ -34,7 +38,6 @@ from models.storage.database import open_connection
 
 GROUP_ROWS = 100
 BATCH_ROWS = 500
-PLAYERS = 1_000
 WORTHS = [Worth("level_complete", "global", 1, 10)]
 
 
@@ -50,10 +53,11 @@ class Cost:
 
 
 def arrivals(user_ids: list[str], rows: int) -> list[Arrival]:
-    """That many updates, player by player in turn."""
+    """That many updates, player by player in turn; of many players, those that chance picks."""
+    playing = user_ids if len(user_ids) <= rows else random.Random(rows).sample(user_ids, rows)
     return [
         Arrival(
-            user_id=user_ids[at % len(user_ids)],
+            user_id=playing[at % len(playing)],
             action_id=f"a-{uuid4().hex}",
             action="level_complete",
             value=1,
@@ -69,8 +73,8 @@ def arrivals(user_ids: list[str], rows: int) -> list[Arrival]:
     ]
 
 
-def make_players(url: str) -> list[str]:
-    """Players, and the board they play on."""
+def make_players(url: str, count: int) -> list[str]:
+    """Players who have played before, and the board they play on."""
     with create_engine(url).begin() as connection:
         connection.execute(text("INSERT INTO boards (name, title) VALUES ('global', 'Global')"))
         connection.execute(text("INSERT INTO seasons (board, number) VALUES ('global', 1)"))
@@ -79,9 +83,30 @@ def make_players(url: str) -> list[str]:
                 "INSERT INTO users (username, email, secret_key, secret_key_kid)"
                 " SELECT 'p' || n, n || '@example.org', '', 'b' FROM generate_series(1, :players) n RETURNING id"
             ),
-            {"players": PLAYERS},
+            {"players": count},
         )
-        return [str(user_id) for user_id in rows.scalars()]
+        user_ids = [str(user_id) for user_id in rows.scalars()]
+        connection.execute(
+            text(
+                "INSERT INTO scores (user_id, board, season, score, version, last_action_id, last_action_at)"
+                " SELECT id, 'global', 1, 0, 1, 'first', now() FROM users"
+            )
+        )
+        return user_ids
+
+
+def make_database(server: str, parts: int) -> str:
+    """A migrated database with scores and history in so many parts; returns its URL."""
+    name = f"parts_{parts}"
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} OWNER scoreboard")
+    url = server.replace("//postgres@/postgres", f"//scoreboard@/{name}")
+    schema.upgrade(url)
+    partition(url, parts, lambda _: None)
+    with create_engine(url).begin() as connection:  # the month of now too, as it is from the next one on
+        connection.execute(text("DROP TABLE score_history_first"))
+        connection.execute(text("SELECT make_history_month(now())"))
+    return url
 
 
 def accept(url: str, updates: list[Arrival]) -> Cost:
@@ -128,26 +153,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--players", type=int, default=1_000)
+    parser.add_argument("--by-user", type=int, nargs="+", default=[1], metavar="N")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sb-bench-"))
-    figures: list[tuple[Cost, Cost]] = []
+    figures: dict[int, list[tuple[Cost, Cost]]] = {parts: [] for parts in options.by_user}
     try:
         with postgres.start_postgres(folder) as server:
-            url = server.replace("//postgres@/postgres", "//scoreboard@/scoreboard")
-            schema.upgrade(url)
-            user_ids = make_players(url)
+            urls = {parts: make_database(server, parts) for parts in figures}
+            user_ids = {parts: make_players(url, options.players) for parts, url in urls.items()}
             for number in range(1, options.rounds + 1):
-                updates = arrivals(user_ids, options.rows)
-                figures.append((accept(url, updates), apply(url, options.rows)))
-                print(f"round {number}: accept {figures[-1][0]}; apply {figures[-1][1]}")
+                for parts, url in urls.items():
+                    updates = arrivals(user_ids[parts], options.rows)
+                    figures[parts].append((accept(url, updates), apply(url, options.rows)))
+                    print(
+                        f"round {number}, {parts} parts: accept {figures[parts][-1][0]}; apply {figures[parts][-1][1]}"
+                    )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for name, costs in zip(("accept", "apply"), zip(*figures, strict=True), strict=True):
-        median = Cost(
-            statistics.median(cost.rows_a_second for cost in costs),
-            statistics.median(cost.cpu_us_a_row for cost in costs),
-        )
-        print(f"median: {name} {median}")
+    for parts, rounds in figures.items():
+        for name, costs in zip(("accept", "apply"), zip(*rounds, strict=True), strict=True):
+            median = Cost(
+                statistics.median(cost.rows_a_second for cost in costs),
+                statistics.median(cost.cpu_us_a_row for cost in costs),
+            )
+            print(f"median, {parts} parts: {name} {median}")
 
 
 if __name__ == "__main__":

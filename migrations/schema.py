@@ -18,23 +18,26 @@ from sqlalchemy.pool import NullPool
 LOOK_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 5
 
+from migrations.locks import TRIES
 
-def config(database_url: str) -> Config:
-    """Alembic's configuration for a database (URL with driver `postgresql+psycopg`)."""
+
+def config(database_url: str, tries: int = TRIES) -> Config:
+    """Alembic's configuration for a database (URL with driver `postgresql+psycopg`); `tries` for a revision's locks."""
     alembic = Config()
     alembic.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     alembic.attributes["database_url"] = database_url
+    alembic.attributes["tries"] = tries
     return alembic
 
 
-def upgrade(database_url: str, revision: str = "head") -> None:
+def upgrade(database_url: str, revision: str = "head", *, tries: int = TRIES) -> None:
     """Go forward to a revision."""
-    command.upgrade(config(database_url), revision)
+    command.upgrade(config(database_url, tries), revision)
 
 
-def downgrade(database_url: str, revision: str) -> None:
+def downgrade(database_url: str, revision: str, *, tries: int = TRIES) -> None:
     """Go back to a revision; `base` empties the database."""
-    command.downgrade(config(database_url), revision)
+    command.downgrade(config(database_url, tries), revision)
 
 
 def reached(database_url: str) -> bool:

@@ -23,13 +23,15 @@ class Sender:
     pool, which closes what failed in good order, is not used. One thread at a time may use a sender.
     """
 
-    def __init__(self, broker_url: str) -> None:
+    def __init__(self, broker_url: str, shards: int = 1) -> None:
         self._url = broker_url
         self._celery = Celery("scoreboard-sender", broker=broker_url, set_as_current=False)
         self._celery.conf.update(
             broker_transport_options=transport_options(broker_url, sending=True),
             broker_connection_timeout=SEND_TIMEOUT_SECONDS,
-            task_queues=[kombu.Queue(name, queue_arguments=queue_arguments(broker_url)) for name in names.QUEUES],
+            task_queues=[
+                kombu.Queue(name, queue_arguments=queue_arguments(broker_url)) for name in names.queues(shards)
+            ],
             task_ignore_result=True,
             task_serializer="json",
         )

@@ -172,7 +172,7 @@ STATE_FIGURES: Final = {
     "scoreboard_unrefreshed_batches": "Committed batches Redis was not told of yet.",
     "scoreboard_history_without_month": "Whether history has rows whose month nobody had made.",
     "scoreboard_redis_up": "Whether Redis answered this scrape.",
-    "scoreboard_worker_up": "Whether a worker took a task from the queue apply in the last seconds.",
+    "scoreboard_worker_up": "Whether a worker took a task from an apply queue in the last seconds.",
 }
 
 
@@ -200,10 +200,11 @@ class _PipelineState:
 
     def _of_redis(self) -> dict[str, float]:
         try:
-            seen = self._stores.redis.exists(names.WORKER_SEEN_KEY)
+            queues = names.apply_queues(self._stores.settings.shards)
+            seen = any(self._stores.redis.exists(names.seen_key(queue)) for queue in queues)
         except redis.RedisError:
             return {"scoreboard_redis_up": 0}  # whether a worker works is not known then
-        return {"scoreboard_redis_up": 1, "scoreboard_worker_up": int(bool(seen))}
+        return {"scoreboard_redis_up": 1, "scoreboard_worker_up": int(seen)}
 
     def _of_postgres(self, shards: GaugeMetricFamily) -> dict[str, float]:
         with self._stores.engine.connect() as connection:

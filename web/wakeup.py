@@ -34,7 +34,6 @@ LAPSES_SECONDS: Final = 30
 _WAKE: Final = {
     "messaging.operation.name": "wake",
     "messaging.operation.type": "send",
-    "messaging.destination.name": names.APPLY_QUEUE,
 }
 
 log = structlog.get_logger(__name__)
@@ -47,7 +46,8 @@ class Wakeup:
         self._client = client
         self._tracing = tracing
         self._steps: defaultdict[int, list[Step]] = defaultdict(list)  # of traced updates that wait for a wake-up
-        self._sender = Sender(settings.broker_url)
+        self._shards_in_all = settings.shards
+        self._sender = Sender(settings.broker_url, settings.shards)
         self._shards: set[int] = set()
         self._arrived = threading.Condition()
         self._stopping = threading.Event()
@@ -102,7 +102,15 @@ class Wakeup:
                 steps = self._steps.pop(shard, []) if self._tracing is not None else []
                 said, pause_after = self._send(shard, steps)
                 for step in steps:
-                    step.end({**_WAKE, "scoreboard.shard": shard, "scoreboard.said": said})
+                    queue = names.apply_queue(shard, self._shards_in_all)
+                    step.end(
+                        {
+                            **_WAKE,
+                            "messaging.destination.name": queue,
+                            "scoreboard.shard": shard,
+                            "scoreboard.said": said,
+                        }
+                    )
                 pause = max(pause, pause_after)
             self._stopping.wait(pause)
 
@@ -119,11 +127,12 @@ class Wakeup:
             log.warning("wake-ups are not coalesced", **{"event.action": "wake"}, error=type(error))
             pause = UNCOALESCED_PAUSE_SECONDS
         try:
-            if self._sender.waiting(names.APPLY_QUEUE) < WAITING_MOST:
+            queue = names.apply_queue(shard, self._shards_in_all)
+            if self._sender.waiting(queue) < WAITING_MOST:
                 self._sender.send(
                     names.APPLY_SHARD,
                     (shard,),
-                    queue=names.APPLY_QUEUE,
+                    queue=queue,
                     lapses_seconds=LAPSES_SECONDS,
                     headers={names.TRACE_HEADER: steps[0].carried} if steps else None,
                 )

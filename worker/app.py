@@ -22,7 +22,7 @@ from models.tracing.opening import open_tracing
 from worker import messages, metrics, sayings, serving
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
 from worker.pulse import Pulse
-from worker.schedule import SCHEDULE
+from worker.schedule import schedule_of
 
 if TYPE_CHECKING:
     from models.tracing.tracing import Tracing
@@ -47,7 +47,9 @@ def create_app(settings: Settings) -> Celery:
         broker_heartbeat=HEARTBEAT_SECONDS,
         broker_heartbeat_checkrate=2,
         worker_consumer="worker.consumer:Consumer",
-        task_queues=[Queue(name, queue_arguments=queue_arguments(settings.broker_url)) for name in names.QUEUES],
+        task_queues=[
+            Queue(name, queue_arguments=queue_arguments(settings.broker_url)) for name in names.queues(settings.shards)
+        ],
         task_default_queue=names.MAINTENANCE_QUEUE,
         task_routes={task: {"queue": queue} for task, queue in names.TASK_QUEUES.items()},
         task_ignore_result=True,
@@ -63,7 +65,7 @@ def create_app(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_SECONDS,
         worker_max_tasks_per_child=100_000,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        beat_schedule=SCHEDULE,
+        beat_schedule=schedule_of(settings.shards),
         beat_scheduler="worker.schedule:Ticker",
         beat_max_loop_interval=1,
         enable_utc=True,
@@ -76,7 +78,7 @@ class Process:
     """What this worker process keeps open; empty in the parent, in beat and in Flower."""
 
     def __init__(self) -> None:
-        #: Whether a task may stay with its shard for a while: all shards together leave another process free.
+        #: Whether a task may stay with its shard for a while: all shards of this worker leave another process free.
         self.may_stay = False
         self.tracing: Tracing | None = None
         self._stores: Stores | None = None
@@ -153,7 +155,9 @@ def _serve_figures(**_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _count_processes(instance: Any, **_: Any) -> None:
-    process.may_stay = settings.shards < instance.concurrency
+    taken = instance.app.amqp.queues.consume_from
+    own = [shard for shard in range(settings.shards) if names.apply_queue(shard, settings.shards) in taken]
+    process.may_stay = len(own) < instance.concurrency
 
 
 @signals.heartbeat_sent.connect

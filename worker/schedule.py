@@ -40,25 +40,32 @@ def steady_now() -> datetime:
     return began + timedelta(seconds=time.monotonic() - monotonic)
 
 
-def _every(task: str, seconds: float) -> dict[str, Any]:
+def _every(task: str, seconds: float, queue: str = names.MAINTENANCE_QUEUE, *arguments: str) -> dict[str, Any]:
     # A tick that was not taken before the next ones came is worth nothing: RabbitMQ lets it lapse, so none pile up. Not
     # by Celery's `expires`, a time of day: a worker whose clock is ahead would throw every tick away.
     return {
         "task": task,
         "schedule": schedule(timedelta(seconds=seconds), nowfun=steady_now),
-        "options": {"expiration": max(5.0, seconds)},
+        "args": arguments,
+        "options": {"expiration": max(5.0, seconds), "queue": queue},
     }
 
 
-SCHEDULE: Final = {
-    "sweep": _every(names.SWEEP, SWEEP_SECONDS),
-    "heartbeat": _every(names.HEARTBEAT, HEARTBEAT_SECONDS),
-    "sample": _every(names.SAMPLE, SAMPLE_SECONDS),
-    "repair": _every(names.REPAIR, REPAIR_SECONDS),
-    "forget": _every(names.FORGET, FORGET_SECONDS),
-    "seal": _every(names.SEAL, SEAL_SECONDS),
-    "tell": _every(names.TELL, TELL_SECONDS),
-}
+def schedule_of(shards: int) -> dict[str, dict[str, Any]]:
+    """What beat sends in an installation with so many shards."""
+    heartbeats = {
+        f"heartbeat of {queue}": _every(names.HEARTBEAT, HEARTBEAT_SECONDS, queue, queue)
+        for queue in names.apply_queues(shards)
+    }
+    return {
+        "sweep": _every(names.SWEEP, SWEEP_SECONDS),
+        **heartbeats,
+        "sample": _every(names.SAMPLE, SAMPLE_SECONDS),
+        "repair": _every(names.REPAIR, REPAIR_SECONDS),
+        "forget": _every(names.FORGET, FORGET_SECONDS),
+        "seal": _every(names.SEAL, SEAL_SECONDS),
+        "tell": _every(names.TELL, TELL_SECONDS),
+    }
 
 
 class Ticker(beat.Scheduler):
@@ -95,7 +102,7 @@ class Ticker(beat.Scheduler):
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
         """Send a tick, unless as many wait as anybody needs."""
-        if self._waiting(names.TASK_QUEUES[entry.task]) >= WAITING_MOST:
+        if self._waiting(entry.options["queue"]) >= WAITING_MOST:
             log.info("a tick is left out: nobody takes them", **{"event.action": "tick"}, task=entry.task)
             return None
         try:

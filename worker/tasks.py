@@ -21,15 +21,18 @@ from models.guard.telling import Telling
 from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
 from models.pipeline import tidy, wake
+from models.pipeline.drain import Drained
 from models.pipeline.repair import Comparison, Repair
 from worker import metrics
-from worker.app import app, process
-from worker.presence import Presence
+from worker.app import app, process, settings
+from worker.presence import Presence, is_taken
 
 #: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
 REPAIR_RUN_SECONDS: Final = 4.0
 #: A wake-up of our own that nobody took for so long is not needed any more: the sweeper has sent others.
 WAKE_UP_LAPSES_SECONDS: Final = 10
+#: Until the next sweep: who stands in has shards of its own.
+STAND_IN_SECONDS: Final = 1.0
 
 #: A first seal over a long history goes on in the next runs.
 SEAL_RUN_SECONDS: Final = 4.0
@@ -38,7 +41,6 @@ QUIET_A_RUN: Final = 100
 _DRAIN: Final = {
     "messaging.operation.name": "drain",
     "messaging.operation.type": "process",
-    "messaging.destination.name": names.APPLY_QUEUE,
 }
 
 log = structlog.get_logger(__name__)
@@ -52,8 +54,9 @@ def apply_shard(task: Task, shard: int) -> dict[str, Any]:
     if process.tracing is not None and (sent := task.request.get(names.TRACE_HEADER)):
         step = process.tracing.follow(sent, "drain", "consumer")
         if step is not None:  # it came; what it finds in the inbox is told by its updates' own steps
-            step.end({**_DRAIN, "messaging.message.id": str(task.request.id), "scoreboard.shard": shard})
-    _flag(partial(presence.say, client))
+            found = {"messaging.destination.name": _queue_of(shard), "messaging.message.id": str(task.request.id)}
+            step.end({**_DRAIN, **found, "scoreboard.shard": shard})
+    _flag(partial(presence.say, client, _queue_of(shard)))
     _flag(partial(wake.hold_flag, client, shard))
     rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
     if process.may_stay:
@@ -61,17 +64,13 @@ def apply_shard(task: Task, shard: int) -> dict[str, Any]:
             drained = process.drain.drain(shard, rest=rest, called=attendance.called, leaves=attendance.leaves)
     else:
         drained = process.drain.drain(shard, rest=rest)
-    if drained.applied or drained.rejected or drained.held:
-        log.info(
-            "shard drained",
-            **{"event.action": "apply", "event.duration": int(drained.seconds * 1e9)},
-            shard=shard,
-            applied=drained.applied,
-            rejected=drained.rejected,
-            held=drained.held,
-            batches=drained.batches,
-        )
-    return asdict(drained)
+    return _told(drained)
+
+
+@app.task(name=names.STAND_IN)
+def stand_in(shard: int) -> dict[str, Any]:
+    """Drain a shard for a moment, since nobody takes its own queue; while that is so, each sweep sends another."""
+    return _told(process.drain.drain(shard, deadline_seconds=STAND_IN_SECONDS))
 
 
 @app.task(name=names.SWEEP)
@@ -80,8 +79,11 @@ def sweep() -> dict[str, Any]:
     stores = process.stores
     shards = sweeps.shards_to_wake(stores.engine)
     for shard in shards:
-        apply_shard.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
+        _send(shard)
         metrics.SWEPT.labels("shard_woken").inc()
+        if not _is_taken(stores.redis, _queue_of(shard)):
+            stand_in.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
+            metrics.SWEPT.labels("stood_in").inc()
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))
     except (NotReady, redis.RedisError) as error:
@@ -146,17 +148,47 @@ def tell() -> dict[str, int]:
 
 
 @app.task(name=names.HEARTBEAT)
-def heartbeat() -> None:
-    """Say that a worker takes tasks from the apply queue, when there are no others."""
-    _flag(partial(presence.say, process.stores.redis))
+def heartbeat(queue: str = names.APPLY_QUEUE) -> None:
+    """Say that a worker takes tasks from an apply queue, when there are no others."""
+    _flag(partial(presence.say, process.stores.redis, queue))
 
 
 def _send_for_another(shard: int) -> None:
     """Have another task stay with the shard; without a broker there is none until it is back, as ever."""
     try:
-        apply_shard.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
+        _send(shard)
     except OperationalError as error:
         log.warning("nobody can be sent for", **{"event.action": "wake"}, error=type(error))
+
+
+def _send(shard: int) -> None:
+    apply_shard.apply_async((shard,), queue=_queue_of(shard), expiration=WAKE_UP_LAPSES_SECONDS)
+
+
+def _queue_of(shard: int) -> str:
+    return names.apply_queue(shard, settings.shards)
+
+
+def _is_taken(client: redis.Redis, queue: str) -> bool:
+    """Whether somebody takes a shard's queue; unknown, nobody does: one who comes too many changes nothing (I7)."""
+    try:
+        return is_taken(client, queue)
+    except redis.RedisError:
+        return False
+
+
+def _told(drained: Drained) -> dict[str, Any]:
+    if drained.applied or drained.rejected or drained.held:
+        log.info(
+            "shard drained",
+            **{"event.action": "apply", "event.duration": int(drained.seconds * 1e9)},
+            shard=drained.shard,
+            applied=drained.applied,
+            rejected=drained.rejected,
+            held=drained.held,
+            batches=drained.batches,
+        )
+    return asdict(drained)
 
 
 def _repair() -> Repair:

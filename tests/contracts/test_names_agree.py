@@ -6,10 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 
 from models import names
-from worker.schedule import SCHEDULE
+from worker.schedule import schedule_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,14 +24,24 @@ def procfile() -> dict[str, str]:
 def test_every_task_that_is_sent_is_registered_under_that_name() -> None:
     source = (ROOT / "worker" / "tasks.py").read_text("utf-8")
     registered = {getattr(names, constant) for constant in re.findall(r"@app\.task\(name=names\.(\w+)", source)}
-    assert registered == set(names.TASK_QUEUES)
-    assert {entry["task"] for entry in SCHEDULE.values()} <= registered
+    assert registered == {*names.TASK_QUEUES, *names.APPLY_TASKS}
+    assert {entry["task"] for entry in schedule_of(4).values()} <= registered
 
 
-def test_the_worker_of_the_procfile_consumes_every_queue_that_is_sent_to() -> None:
-    words = shlex.split(procfile()["worker"])
-    consumed = set(words[words.index("--queues") + 1].split(","))
-    assert consumed == set(names.TASK_QUEUES.values()) == {names.APPLY_QUEUE, names.MAINTENANCE_QUEUE}
+@pytest.mark.parametrize("shards", [1, 4, 100])
+def test_the_worker_of_the_procfile_consumes_every_queue_that_is_sent_to(shards: int) -> None:
+    """It names none, so Celery has it take all that are declared."""
+    assert not {"-Q", "--queues", "-X", "--exclude-queues"} & set(shlex.split(procfile()["worker"]))
+    declared = set(names.queues(shards))
+    sent_to = {names.apply_queue(shard, shards) for shard in range(shards)} | set(names.TASK_QUEUES.values())
+    beats = {entry["options"]["queue"] for entry in schedule_of(shards).values()}
+    assert sent_to == beats == declared
+    assert len(declared) <= names.APPLY_QUEUES_MOST + 1
+
+
+def test_one_shard_has_the_queue_it_always_had() -> None:
+    assert names.queues(1) == ("apply", "maintenance")
+    assert names.seen_key("apply") == "sb:worker:seen"
 
 
 def test_compose_runs_the_processes_of_the_procfile() -> None:

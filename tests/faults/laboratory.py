@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.local.embedded import valkey
+from deploy.local.procfile import ROOT
 from tests.faults.checker import Verdict, judge
 from tests.faults.ledger import Action, Ledger
 from tests.faults.players import POINTS, Crowd
@@ -108,7 +109,9 @@ class Outcome:
 class Laboratory:
     """A service on stores of its own, with everything that can be done to them; a context manager."""
 
-    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda _: None, tree: Path = ROOT) -> None:
+        """`tree` is the folder whose code the service runs."""
+        self.tree = tree
         self.folder = Path(tempfile.mkdtemp(prefix="sbf-"))
         self.folder.chmod(0o711)
         self.say = say
@@ -142,6 +145,7 @@ class Laboratory:
                 "LIMIT_REGISTRATION": "100000/second",
                 "RULES_FILE": str(no_rules),
             },
+            self.tree,
         )
         self._closers.append(self.service.stop)
 

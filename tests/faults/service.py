@@ -27,7 +27,8 @@ READY_SECONDS_MOST: Final = 60.0
 class Service:
     """`api` and `sockets` are its addresses; what dies comes back by itself."""
 
-    def __init__(self, data: Path, environment: dict[str, str]) -> None:
+    def __init__(self, data: Path, environment: dict[str, str], tree: Path = ROOT) -> None:
+        """`tree` is the folder whose code runs."""
         port = free_ports(10_000)
         self.api = f"http://127.0.0.1:{port}"
         self.sockets = f"ws://127.0.0.1:{port + 1}"
@@ -36,7 +37,7 @@ class Service:
         inherited = {name: value for name, value in os.environ.items() if name != "MAKELEVEL"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"],
-            cwd=ROOT,
+            cwd=tree,
             env={**inherited, "DATA_DIR": str(data), "PORT": str(port), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

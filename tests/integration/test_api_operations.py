@@ -54,13 +54,15 @@ def parts(client: FlaskClient):
 
 
 def test_readiness_tells_each_part_apart(parts, query, stores) -> None:
-    stores.redis.delete(names.WORKER_SEEN_KEY)
+    stores.redis.delete(names.seen_key(names.APPLY_QUEUE))
     found = parts()
     assert {name for name, part in found.items() if part["status"] == "failing"} == {"worker"}
-    stores.redis.set(names.WORKER_SEEN_KEY, b"1")
+    stores.redis.set(names.seen_key(names.APPLY_QUEUE), b"1")
     assert parts()["worker"]["status"] == "ok"
     query("UPDATE alembic_version SET version_num = '0000'")
     assert parts()["schema"]["status"] == "failing"
+    query("UPDATE alembic_version SET version_num = '9999'")
+    assert parts()["schema"]["status"] == "ok", "a newer version's migration has run, and we serve until it has come"
     query("DROP TABLE alembic_version")
     found = parts()
     assert (found["database"]["status"], found["schema"]["status"]) == ("ok", "failing")

@@ -32,6 +32,7 @@ from models.storage.redis import open_redis
 from models.stores import Stores, open_stores
 from tests.fixtures.ledger_model import LedgerModel, Waiting
 from tests.fixtures.people import register, server_update, sign
+from tests.fixtures.servers import in_parts
 from tests.fixtures.service import environment_for
 from tests.fixtures.threads import at_once, background
 
@@ -72,12 +73,14 @@ WORTHS = {
 
 
 @pytest.fixture(scope="module")
-def playground(module_database_url: str, valkey_server: str, tmp_path_factory) -> Iterator[tuple[Stores, Drain]]:
+def playground(
+    module_database_url_of_each_kind: str, valkey_server: str, tmp_path_factory
+) -> Iterator[tuple[Stores, Drain]]:
     """Stores of the API with the whole catalogue, and a worker whose catalogue lacks `gone`."""
     folder = tmp_path_factory.mktemp("playground")
     (folder / "before.toml").write_text(CATALOGUE)
     (folder / "after.toml").write_text(CATALOGUE.partition("[actions.gone]")[0])
-    base = environment_for(module_database_url, valkey_server.replace("db=0", "db=2"), folder)
+    base = environment_for(module_database_url_of_each_kind, valkey_server.replace("db=0", "db=2"), folder)
     before, after = (
         Settings.from_env({**base, "CATALOGUE_FILE": str(folder / name)}) for name in ("before.toml", "after.toml")
     )
@@ -226,6 +229,7 @@ def totals(query) -> tuple[int, int, int]:
     return int(rows), int(added), int(scored)
 
 
+@in_parts
 def test_many_drains_at_once_from_threads_apply_each_update_once(stores, players, query, drain) -> None:
     people = players(10)
     updates = [server_update(people[n % 10], value=1 + n % 5) for n in range(600)]
@@ -334,6 +338,7 @@ def test_each_shard_is_drained_for_itself(environment, open_process, query) -> N
     worker.close()
 
 
+@in_parts
 class TestPoison:
     """What cannot be applied does not stop what can."""
 
@@ -603,6 +608,7 @@ class TestTheSweeper:
         assert sweep.shards_to_wake(stores.engine) == sorted({receipt.shard for receipt in receipts})
 
 
+@in_parts
 def test_a_killed_connection_while_draining_loses_and_doubles_nothing(
     stores, players, query, admin, database_url, eventually
 ) -> None:

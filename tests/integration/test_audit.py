@@ -19,6 +19,7 @@ from models.guard.desk import Why
 from models.pipeline.shard_lock import LOCK_SPACE
 from models.stores import Stores
 from tests.fixtures.people import server_update
+from tests.fixtures.servers import in_parts
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def check(stores: Stores, **options: Any) -> Report:
     return stores.audit_check.check(**options)
 
 
+@in_parts
 def test_what_nobody_touched_is_as_it_was_written(stores: Stores, sealed, submit, drain) -> None:
     report = check(stores)
     assert report.faults == []
@@ -142,11 +144,13 @@ def test_a_row_that_was_put_into_the_inbox_is_found(stores: Stores, sealed, raw,
     assert {fault.what for fault in check(stores).faults} == {"not vouched for"}
 
 
+@in_parts
 def test_forgetting_an_address_breaks_nothing(stores: Stores, sealed, query) -> None:
     query("UPDATE score_history SET ip_address = NULL")
     assert check(stores).faults == []
 
 
+@in_parts
 def test_history_cannot_be_changed_by_the_service_itself(stores: Stores, sealed, raw) -> None:
     for statement in (
         "UPDATE score_history SET value = 2",
@@ -160,6 +164,7 @@ def test_history_cannot_be_changed_by_the_service_itself(stores: Stores, sealed,
             raw.execute(statement)
 
 
+@in_parts
 def test_no_row_is_ever_older_than_a_seal(stores: Stores, sealed, submit, drain, query) -> None:
     """A seal must never gain a row, whatever the clock does: here it is set back by a day, as far as the rows know."""
     query("UPDATE progress SET upto = upto + interval '1 day' WHERE name = 'sealing'")
@@ -235,6 +240,7 @@ def proved(export: dict[str, Any]) -> list[str]:
     return contents
 
 
+@in_parts
 def test_an_export_proves_itself(stores: Stores, sealed) -> None:
     export = stores.audit_export.of(sealed[0].user_id)
     contents = proved(export)

@@ -74,9 +74,9 @@ def test_a_worker_that_applies_is_seen_without_ticks_too(live_stack: LiveStack) 
     try:
         with redis.Redis.from_url(live_stack.settings.redis_url) as cache:
             time.sleep(SAY_EVERY_SECONDS)  # what was said before does not count
-            cache.delete(names.WORKER_SEEN_KEY)
+            cache.delete(names.seen_key(names.APPLY_QUEUE))
             update = as_json(sign(player))
             assert call(live_stack, "/api/v1/scores/update", update, Authorization=token, Prefer="wait=10")[0] == 200
-            assert cache.exists(names.WORKER_SEEN_KEY)
+            assert cache.exists(names.seen_key(names.APPLY_QUEUE))
     finally:
         live_stack.start("beat")

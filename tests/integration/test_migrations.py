@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from migrations import __main__ as command_line
 from migrations import schema
+from migrations.locks import LOCK_SECONDS
 from models.storage.tables import SCHEMA_REVISION, metadata
+from tests.fixtures.servers import in_parts
 from tests.fixtures.service import environment_for
+from tests.fixtures.threads import background
 
 ROOT = Path(schema.__file__).parents[1]
 
@@ -98,6 +102,7 @@ def _says_default(column: Column[object]) -> bool:
     return column.server_default is not None and not isinstance(column.server_default, Identity)
 
 
+@in_parts
 def test_forward_back_and_forward_again_on_real_data(database_url, submit, player, drain, stores) -> None:
     submit(player, action="boss_defeated")
     submit(player)
@@ -222,9 +227,20 @@ def test_a_migration_that_waits_for_a_lock_gives_up_and_changes_nothing(database
     raw.execute("BEGIN")
     raw.execute("SELECT count(*) FROM score_history")
     with pytest.raises(OperationalError, match="lock timeout"):
-        schema.downgrade(database_url, "0001")
+        schema.downgrade(database_url, "0001", tries=2)
     raw.execute("ROLLBACK")
     assert query("SELECT version_num FROM alembic_version") == [(SCHEMA_REVISION,)]
+
+
+def test_a_migration_that_met_a_lock_comes_again_and_goes_through(database_url, raw, query, stores) -> None:
+    raw.execute("BEGIN")
+    raw.execute("SELECT count(*) FROM score_history")
+    going = background(lambda: schema.downgrade(database_url, "0003"))
+    time.sleep(LOCK_SECONDS + 0.2)
+    assert query("SELECT version_num FROM alembic_version") == [(SCHEMA_REVISION,)]
+    raw.execute("ROLLBACK")
+    going.join(20)
+    assert query("SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 @pytest.mark.parametrize("table", ["scores", "inbox_keys", "told_ranks", "cooldowns", "dead_letters"])

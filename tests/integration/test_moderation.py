@@ -14,6 +14,7 @@ from models.guard.moderation import Span
 from models.pipeline.repair import Repair
 from models.stores import Stores
 from tests.fixtures.people import server_update
+from tests.fixtures.servers import in_parts
 
 WHY = Why("ada", "a test")
 
@@ -49,6 +50,7 @@ def chain(query, player: Any) -> list[tuple[object, ...]]:
     )
 
 
+@in_parts
 def test_a_hidden_player_leaves_the_board_and_comes_back(stores: Stores, played, query, submit_batch, drain) -> None:
     first, second, third = played
     before = stores.ranking.top("global", 10).version
@@ -86,6 +88,7 @@ def test_an_older_refresh_does_not_bring_a_hidden_player_back(stores: Stores, pl
     assert first.username not in names(stores)
 
 
+@in_parts
 def test_an_update_is_voided_and_restored(stores: Stores, played, query) -> None:
     first, second, _ = played
     [voided] = stores.desk.void(first.username, Span(action_ids=["u-0"]), WHY)
@@ -105,6 +108,7 @@ def test_an_update_is_voided_and_restored(stores: Stores, played, query) -> None
     assert agrees(stores)
 
 
+@in_parts
 def test_all_of_a_span_is_voided(stores: Stores, played, query) -> None:
     first = played[0]
     [(moment,)] = query(

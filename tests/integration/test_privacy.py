@@ -16,6 +16,7 @@ from models.accounts.users import Registered
 from models.guard import addresses
 from tests.fixtures.api import SignedIn, bearer, wish
 from tests.fixtures.people import as_json, sign
+from tests.fixtures.servers import in_parts
 from web.services import Services
 
 ME = "/api/v1/users/me"
@@ -101,6 +102,7 @@ def test_a_captured_wish_for_a_key_serves_once(client: FlaskClient, sign_up) -> 
     assert client.post(f"{ME}/key", json=spent, headers=player.headers).json["code"] == "nonce_reused"
 
 
+@in_parts
 def test_who_is_erased_is_nobody_and_their_scores_stay(
     client: FlaskClient, sign_up: Callable[[], SignedIn], drain, query, services: Services
 ) -> None:

@@ -23,6 +23,7 @@ from models.pipeline.repair import Comparison, Repair
 from models.settings import Settings
 from models.stores import Stores
 from tests.fixtures.people import register, server_update
+from tests.fixtures.servers import in_parts
 from tests.fixtures.service import Query
 from tests.fixtures.threads import at_once
 
@@ -310,6 +311,7 @@ class TestOnItsWay:
         assert min(looked.values()) >= 3, looked
 
 
+@in_parts
 class TestLargeBoards:
     """A comparison of all is bounded in time and goes on where it stood."""
 

@@ -10,7 +10,7 @@ def test_it_is_said_once_a_second(stores) -> None:
     now = [100.0]
     presence = Presence(lambda: now[0])
     for after, said in ((0.0, True), (SAY_EVERY_SECONDS - 0.1, False), (0.1, True), (0.0, False)):
-        stores.redis.delete(names.WORKER_SEEN_KEY)
+        stores.redis.delete(names.seen_key("apply"))
         now[0] += after
-        presence.say(stores.redis)
-        assert stores.redis.exists(names.WORKER_SEEN_KEY) == said
+        presence.say(stores.redis, "apply")
+        assert stores.redis.exists(names.seen_key("apply")) == said

@@ -10,7 +10,7 @@ from worker import schedule
 
 
 def test_a_clock_that_is_set_back_by_an_hour_delays_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = schedule.SCHEDULE["sweep"]["schedule"]
+    sweep = schedule.schedule_of(1)["sweep"]["schedule"]
     before = schedule.steady_now()
     real = schedule.time.time
     monkeypatch.setattr(schedule.time, "time", lambda: real() - 3_600)
@@ -21,6 +21,6 @@ def test_a_clock_that_is_set_back_by_an_hour_delays_no_tick(monkeypatch: pytest.
 
 def test_no_tick_carries_a_time_of_day() -> None:
     """A worker whose clock is ahead of beat's would throw away whatever says `expires`."""
-    for entry in schedule.SCHEDULE.values():
+    for entry in schedule.schedule_of(4).values():
         assert "expires" not in entry["options"]
         assert entry["options"]["expiration"] >= 5.0
