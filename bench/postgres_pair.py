@@ -34,6 +34,7 @@ from models.settings import Pooling
 from models.storage.database import BoundedConnection, open_connection
 from tests.fixtures.pair import Pair
 
+PLAYERS = 1_000
 GROUPS = 400
 BATCH_ROWS = 500
 WRITERS = 8
@@ -78,7 +79,7 @@ def costs(made: Pair, rounds: int) -> None:
     """Each way in turn, round by round."""
     direct = postgres.migration_environment(made.folder, made.one)["DATABASE_URL"]
     direct, pooled = (url.replace("postgresql://", "postgresql+psycopg://") for url in (direct, made.service_url()))
-    user_ids = make_players(direct)
+    user_ids = make_players(direct, PLAYERS)
     ways: list[tuple[str, str, Pooling, bool]] = [
         ("PostgreSQL alone, prepared", direct, "none", False),
         ("PgBouncer, unprepared", pooled, "transaction", False),

@@ -1,21 +1,16 @@
-"""`python -m migrations upgrade|downgrade|current|wait|partition|check`: changes the database that the settings name."""
+"""`python -m migrations upgrade|downgrade|current|wait|partition`: changes the database that the settings name."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 import psycopg
 from alembic import command
 from alembic.util import CommandError
 from sqlalchemy.exc import OperationalError
 
-from deploy.local.embedded import postgres
 from migrations import partition, schema
-from migrations.safety import check
 from models.errors import SettingsInvalid
 from models.settings import Settings
 
@@ -24,8 +19,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.action == "check":
-            return _check(options.server)
         return _run(options, _database_url())
     except SettingsInvalid as error:
         sys.stderr.write(f"{error}\n")
@@ -60,23 +53,6 @@ def _run(options: argparse.Namespace, database_url: str) -> int:
     return 0
 
 
-def _check(server: str | None) -> int:
-    """Print what is found; 1 when there is anything."""
-    if server is not None:
-        findings = check.check(server)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="sb-check-"))
-        try:
-            with postgres.start_postgres(folder / "pg", {"fsync": "off", "shared_buffers": "64MB"}) as url:
-                findings = check.check(url)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    for finding in findings:
-        _say(str(finding))
-    _say(f"{len(findings)} findings." if findings else "Every revision can run while the version before it serves.")
-    return int(bool(findings))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
@@ -89,16 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         "wait", help="wait until somebody has migrated it to this version's revision, or beyond"
     )
     patient.add_argument("--seconds", type=float, default=300.0, help="for so long at most")
-    tried = actions.add_parser(
-        "check",
-        help="try each revision on a scratch database: can it run while the version before it serves?",
-        description=check.__doc__,
-    )
-    tried.add_argument(
-        "--server",
-        metavar="URL",
-        help="a PostgreSQL 18 whose role may make databases: one is made and dropped (default: one of its own)",
-    )
     parts = actions.add_parser(
         "partition",
         help="keep scores, and coming months of history, in parts by player",

@@ -25,10 +25,10 @@ def run() -> None:
         watch(engine)
     try:
         with engine.connect() as connection:
-            connection.execute(text("SET statement_timeout = 0"))  # the role may bound the service's statements
-            _take_turn(connection)
             _wait_at_most(connection, LOCK_SECONDS)
-            connection.commit()
+            # The role may bound the service's statements.
+            connection.execute(text("SELECT set_config('statement_timeout', '0', false)"))
+            _take_turn(connection)
             for pause in pauses(attributes["tries"]):
                 try:
                     _migrate(connection)

@@ -14,11 +14,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from migrations.locks import TRIES
+
 #: Between two looks at a database that somebody else migrates.
 LOOK_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 5
-
-from migrations.locks import TRIES
 
 
 def config(database_url: str, tries: int = TRIES) -> Config:

@@ -19,7 +19,7 @@ _STOPPING: Final = {
     "AccessExclusiveLock": "stops everybody",
 }
 #: What env.py and Alembic say besides.
-_NOT_THE_REVISIONS: Final = ("alembic_version", "pg_advisory_", "set_config(", "pg_catalog.")
+_NOT_THE_REVISIONS: Final = ("alembic_version", "advisory_", "set_config(", "pg_catalog.")
 _LOCK_TIMEOUT_MS_MOST: Final = 5_000
 #: So many rows are all of a table that was filled.
 _ALL: Final = ROWS // 2

@@ -12,7 +12,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-#: The version that brings it; `python -m migrations check` says what this is for.
+#: The version that brings it; `python -m migrations.safety` says what this is for.
 release = "1.1.0"
 
 _PARTS = r"""

@@ -1,7 +1,7 @@
 """`python -m tests.faults.upgrade`: the next version, with a migration, takes over while everybody plays.
 
 The version before is this tree. The next one is a copy of it with two revisions more, made for this: columns on the
-tables that every update goes through, a promise, and an index, by the rules that `python -m migrations check` keeps.
+tables that every update goes through, a promise, and an index, by the rules that `python -m migrations.safety` keeps.
 Its statements need them, so its processes could not run on the tables of before; those of before know nothing of them.
 First the migration runs, beside the processes of before, then the new ones take their places one after the other.
 """
