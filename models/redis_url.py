@@ -43,6 +43,11 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0]
 
 
+def may_move(url: str) -> bool:
+    """Whether another server may take the place of the one that has a key now."""
+    return scheme_of(url) in (*SENTINELS, *CLUSTER)
+
+
 def read(url: str) -> SeveralServers:
     """What a URL of SENTINELS or CLUSTER says.
 
@@ -78,7 +83,7 @@ def read(url: str) -> SeveralServers:
 def fault_of(url: str) -> str | None:
     """What is wrong with a URL of one of SCHEMES; None when nothing is."""
     try:
-        if scheme_of(url) in (*SENTINELS, *CLUSTER):
+        if may_move(url):
             read(url)
         else:
             parse_url(url)  # type: ignore[no-untyped-call]

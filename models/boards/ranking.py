@@ -18,6 +18,7 @@ from redis.commands.core import Script
 
 from models.boards.places import PLACE_BYTES, Held, Standing, read_member, refresh_arguments
 from models.errors import NotFound, NotReady
+from models.storage.redis import may_move
 
 #: A board nobody plays on leaves memory after this; the next reader rebuilds it (cache-aside).
 TTL_SECONDS: Final = 24 * 3600
@@ -25,8 +26,9 @@ UUID_BYTES: Final = 16
 _LUA: Final = Path(__file__).parent / "lua"
 
 
-def _text(name: str) -> str:
-    return "".join((_LUA / f"{part}.lua").read_text("utf-8") for part in ("home", name))
+def script_text(name: str, *, may_move: bool) -> str:
+    """A script as it is sent; `may_move` where another server may take the place of the one that boards are on."""
+    return "".join((_LUA / f"{part}.lua").read_text("utf-8") for part in ("home" if may_move else "one_home", name))
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -95,7 +97,7 @@ class RankingStore:
         self._refresh = _script(client, "refresh")
         self._read = _script(client, "read")
         self._look = _script(client, "look")
-        self._version = _script(client, "version")
+        self._version = _script(client, "version") if may_move(client) else None
         self._begin_build = _script(client, "begin_build")
         self._load_build = _script(client, "load_build")
         self._finish_build = _script(client, "finish_build")
@@ -133,8 +135,15 @@ class RankingStore:
 
     def version(self, keys: Keys) -> int | None:
         """The board's version; None when it is missing."""
-        version: int | None = _call(self._version, [keys.live()[2]], [])
-        return version
+        meta = keys.live()[2]
+        if self._version is not None:
+            found: int | None = _call(self._version, [meta], [])
+            return found
+        try:
+            version = self._client.hget(meta, "version")
+        except redis.RedisError as error:
+            raise _not_ready(error) from error
+        return None if version is None else int(version)
 
     def look(self, keys: Keys, user_ids: Iterable[str]) -> Look:
         """What is held of these players, each part for itself."""
@@ -207,9 +216,6 @@ class RankingStore:
         return page_of(keys, _call(self._read, keys.live(), arguments))
 
 
-READ_SCRIPT: Final = _text("read")
-
-
 def top_arguments(count: int, start: int) -> list[Any]:
     """What read.lua takes for `count` entries from the 0-based offset `start`."""
     return ["top", start, start + count - 1]
@@ -237,7 +243,7 @@ def page_of(keys: Keys, answer: Any) -> Page:
 
 
 def _script(client: redis.Redis, name: str) -> Script:
-    return client.register_script(_text(name))
+    return client.register_script(script_text(name, may_move=may_move(client)))
 
 
 def _call(script: Script, keys: list[str], arguments: list[Any]) -> Any:

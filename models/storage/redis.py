@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from models import redis_url
 from models.storage.redis_cluster import Call, Cluster
-from models.storage.redis_sentinel import open_master
+from models.storage.redis_sentinel import MasterPool, open_master
 
 #: Redis is derived data: an answer after this is worth less than saying "not now" (I8).
 COMMAND_TIMEOUT_SECONDS: Final = 1.0
@@ -48,6 +48,11 @@ def open_redis(
     if scheme == "unix":
         del timeouts["socket_connect_timeout"]
     return redis.Redis.from_url(url, retry=retry, **timeouts)
+
+
+def may_move(client: redis.Redis) -> bool:
+    """Whether another server may take the place of the one that has a key now."""
+    return _cluster(client) is not None or isinstance(client.connection_pool, MasterPool)
 
 
 def node_of(client: redis.Redis, key: str) -> redis.Redis:

@@ -19,7 +19,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from models.boards import events
 from models.boards.events import BoardChanged
 from models.boards.places import Standing
-from models.boards.ranking import READ_SCRIPT, BoardMissing, Keys, RankingStore, top_arguments
+from models.boards.ranking import BoardMissing, Keys, RankingStore, script_text, top_arguments
 from models.errors import NotReady
 from models.guard.rules import load_rules
 from models.guard.suspicion import Noted, Subject, Suspicion
@@ -149,7 +149,7 @@ def test_one_loop_reads_all_nodes_hears_what_changes_on_each_and_follows_a_slot_
     store = RankingStore(client)
     boards = {board: built(store, board) for board in BOARDS}
     assert {store.top(keys, 1, 0).total for keys in boards.values()} == {3}  # and the script is on every node
-    sha = hashlib.sha1(READ_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+    sha = hashlib.sha1(script_text("read", may_move=True).encode(), usedforsecurity=False).hexdigest()
 
     async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds

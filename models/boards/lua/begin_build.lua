@@ -3,8 +3,10 @@
 -- ARGV  build id, seconds a build may stand still, '1' to build only a board that is missing: who found it missing
 --       may come here after somebody else's build has ended
 -- Returns 1 when this caller is to build
-local under_way = redis.call('GET', KEYS[6])
-if under_way and (string.sub(under_way, -#home) == home or not string.find(under_way, ' ')) then return 0 end
+local under_way = redis.call('GET', KEYS[6])  -- id, space, home; one from elsewhere may lack a part, and is begun anew
+if under_way and (home == '' or not string.find(under_way, ' .') or string.sub(under_way, -#home) == home) then
+  return 0
+end
 local hidden = redis.call('HGET', KEYS[2], '')
 local values = redis.call('HLEN', KEYS[2]) - (hidden and hidden + 1 or 0)
 if ARGV[3] == '1' and version_of(KEYS[3])

@@ -20,7 +20,8 @@ import msgspec
 from werkzeug.datastructures import MultiDict
 from werkzeug.http import parse_etags
 
-from models.boards.ranking import READ_SCRIPT, BoardMissing, Keys, page_of
+from models import redis_url
+from models.boards.ranking import BoardMissing, Keys, page_of, script_text
 from models.errors import ScoreboardError
 from models.storage.loop_cluster import open_line
 from models.storage.loop_redis import NO_ANSWER
@@ -34,7 +35,6 @@ from web.wsgi import Answer
 KEPT_BYTES_MOST: Final = 64 * 1024 * 1024
 #: What was asked for before and can be read without parsing it again.
 TARGETS_MOST: Final = 50_000
-_SHA: Final = hashlib.sha1(READ_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _ORDINARY: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=&")
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -67,6 +67,8 @@ class EarlyBoards:
     ) -> None:
         self._services = services
         self._to_flask = to_flask
+        script = script_text("read", may_move=redis_url.may_move(services.settings.redis_url))
+        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._redis = open_line(loop, services.settings.redis_url, "sb:{")
         self._redis.on_changed = self._changed
         self._redis.start()
@@ -147,7 +149,7 @@ class EarlyBoards:
                     self._answer(exchange, kept, wanted)
 
         live = keys.live()
-        self._redis.ask("EVALSHA", _SHA, len(live), *live, *wanted.arguments, told=answered)
+        self._redis.ask("EVALSHA", self._sha, len(live), *live, *wanted.arguments, told=answered)
 
     def _made(self, wanted: Wanted, keys: Keys, answer: Any, age: int) -> Kept | None:
         try:
