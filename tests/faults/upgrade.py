@@ -118,7 +118,7 @@ def _take_over(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
         " (SELECT count(*) FROM scores WHERE applied_by = 'the next version')"
     )
     lab.note("let_in_by_the_version_before", by_before)
-    lab.note("let_in_by_thenext_version", let_in)
+    lab.note("let_in_by_the_next_version", let_in)
     if not (by_before and let_in and applied):
         lab.ledger.complain(f"{by_before} updates came to the version before, {let_in} to the next: both must serve")
     yield 0.0
@@ -154,12 +154,12 @@ def next_version(before: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="sbu-"))
     try:
         shutil.copytree(before, folder, dirs_exist_ok=True)
-        before = SCHEMA_REVISION
+        last = SCHEMA_REVISION
         for revision, body in _REVISIONS.items():
-            contract = _CONTRACT if before == SCHEMA_REVISION else {}
-            head = _HEAD.format(revision=revision, before=before, contract=contract)
+            contract = _CONTRACT if last == SCHEMA_REVISION else {}
+            head = _HEAD.format(revision=revision, before=last, contract=contract)
             (folder / "migrations" / "versions" / f"{revision}_for_the_upgrade.py").write_text(head + body, "utf-8")
-            before = revision
+            last = revision
         for name, changes in _CHANGES.items():
             text = (folder / name).read_text("utf-8")
             for was, becomes in changes.items():
