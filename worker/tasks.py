@@ -82,12 +82,8 @@ def sweep() -> dict[str, Any]:
         log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=str(error))
         finished = 0
     metrics.SWEPT.labels("refresh_finished").inc(finished)
-    return {
-        "woken": shards,
-        "of_others": left,
-        "refreshes_finished": finished,
-        "vacuumed": tidy.vacuum_inbox(stores.engine),
-    }
+    vacuumed = tidy.vacuum_inbox(stores.engine)
+    return {"woken": shards, "stood_in_for": left, "refreshes_finished": finished, "vacuumed": vacuumed}
 
 
 @app.task(name=names.SAMPLE)
