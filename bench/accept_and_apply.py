@@ -95,18 +95,19 @@ def make_players(url: str, count: int) -> list[str]:
         return user_ids
 
 
-def make_database(server: str, parts: int) -> str:
-    """A migrated database with scores and history in so many parts; returns its URL."""
+def make_database(server: str, parts: int, players: int) -> tuple[str, list[str]]:
+    """A database with players whose scores and history are in so many parts; its URL, and their ids."""
     name = f"parts_{parts}"
     with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} OWNER scoreboard")
     url = server.replace("//postgres@/postgres", f"//scoreboard@/{name}")
     schema.upgrade(url)
-    partition(url, parts, lambda _: None)
+    user_ids = make_players(url, players)
+    partition(url, parts, print)
     with create_engine(url).begin() as connection:  # the month of now too, as it is from the next one on
         connection.execute(text("DROP TABLE score_history_first"))
         connection.execute(text("SELECT make_history_month(now())"))
-    return url
+    return url, user_ids
 
 
 def accept(url: str, updates: list[Arrival]) -> Cost:
@@ -160,11 +161,10 @@ def main() -> None:
     figures: dict[int, list[tuple[Cost, Cost]]] = {parts: [] for parts in options.by_user}
     try:
         with postgres.start_postgres(folder) as server:
-            urls = {parts: make_database(server, parts) for parts in figures}
-            user_ids = {parts: make_players(url, options.players) for parts, url in urls.items()}
+            databases = {parts: make_database(server, parts, options.players) for parts in figures}
             for number in range(1, options.rounds + 1):
-                for parts, url in urls.items():
-                    updates = arrivals(user_ids[parts], options.rows)
+                for parts, (url, user_ids) in databases.items():
+                    updates = arrivals(user_ids, options.rows)
                     figures[parts].append((accept(url, updates), apply(url, options.rows)))
                     print(
                         f"round {number}, {parts} parts: accept {figures[parts][-1][0]}; apply {figures[parts][-1][1]}"

@@ -85,7 +85,7 @@ def look(connection: Connection, parts: int) -> Standing:
     if revision != SCHEMA_REVISION:
         raise PartitionRefused(f"the database is at revision {revision}, this version needs {SCHEMA_REVISION}.")
     rows = connection.execute(
-        "SELECT score_parts(), coalesce(sum(greatest(reltuples, 0)), 0)::bigint,"
+        "SELECT score_parts(), coalesce(sum(greatest(reltuples, pg_stat_get_live_tuples(oid))), 0)::bigint,"
         " coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class WHERE relkind = 'r' AND (oid ="
         " 'scores'::regclass OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'scores'::regclass))"
     )

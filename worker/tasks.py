@@ -68,9 +68,10 @@ def apply_shard(task: Task, shard: int) -> dict[str, Any]:
 
 
 @app.task(name=names.STAND_IN)
-def stand_in(shard: int) -> dict[str, Any]:
-    """Drain a shard for a moment, since nobody takes its own queue; while that is so, each sweep sends another."""
-    return _told(process.drain.drain(shard, deadline_seconds=STAND_IN_SECONDS))
+def stand_in(shards: list[int]) -> list[dict[str, Any]]:
+    """Drain shards for a moment, since nobody takes their own queues; while that is so, each sweep sends another."""
+    seconds = STAND_IN_SECONDS / len(shards)
+    return [_told(process.drain.drain(shard, deadline_seconds=seconds)) for shard in shards]
 
 
 @app.task(name=names.SWEEP)
@@ -78,20 +79,23 @@ def sweep() -> dict[str, Any]:
     """Wake shards whose rows nobody settles, finish refreshes whose worker died, and keep the inbox small."""
     stores = process.stores
     shards = sweeps.shards_to_wake(stores.engine)
+    left = [shard for shard in shards if not _is_taken(stores.redis, _queue_of(shard))]
     for shard in shards:
-        _send(shard)
-        metrics.SWEPT.labels("shard_woken").inc()
-        if not _is_taken(stores.redis, _queue_of(shard)):
-            stand_in.apply_async((shard,), expiration=WAKE_UP_LAPSES_SECONDS)
-            metrics.SWEPT.labels("stood_in").inc()
+        if shard not in left:  # else it would lie there, in a Redis for ever
+            _send(shard)
+    if left:
+        stand_in.apply_async((left,), expiration=WAKE_UP_LAPSES_SECONDS)
+    metrics.SWEPT.labels("shard_woken").inc(len(shards) - len(left))
+    metrics.SWEPT.labels("stood_in").inc(len(left))
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))
     except (NotReady, redis.RedisError) as error:
         log.warning("refreshes wait for Redis", **{"event.action": "sweep"}, error=error)
         finished = 0
     metrics.SWEPT.labels("refresh_finished").inc(finished)
+    vacuumed = tidy.vacuum_inbox(stores.engine)
     metrics.SWEPT_AT.set_to_current_time()
-    return {"woken": shards, "refreshes_finished": finished, "vacuumed": tidy.vacuum_inbox(stores.engine)}
+    return {"woken": shards, "stood_in_for": left, "refreshes_finished": finished, "vacuumed": vacuumed}
 
 
 @app.task(name=names.SAMPLE)

@@ -216,6 +216,17 @@ def test_worker_and_senders_agree_on_quorum_queues_and_nothing_else_is_made(
     assert by_sender == {names.APPLY_QUEUE: by_worker[names.APPLY_QUEUE]}
 
 
+def test_the_queues_of_several_shards_are_declared_like_the_one(own_rabbitmq: OwnRabbitMQ, senders_url: str) -> None:
+    sender = Sender(senders_url, shards=4)
+    for queue in ("apply.2", "apply.3"):
+        sender.send(names.APPLY_SHARD, (2,), queue=queue, lapses_seconds=30)
+    sender.close()
+    declared = {row[0]: row[1:] for row in own_rabbitmq.queues("--vhost", "senders", "name", "type", "arguments")}
+    [(one, _)] = [row for row in own_rabbitmq.queues("type", "name") if row[1] == names.APPLY_QUEUE]
+    assert {name: queue_type for name, (queue_type, _) in declared.items()} == {"apply.2": one, "apply.3": one}
+    assert one == "quorum"
+
+
 def test_a_wake_up_that_nobody_takes_lapses_in_the_broker(own_rabbitmq: OwnRabbitMQ, senders_url: str) -> None:
     sender = Sender(senders_url)
     sender.send(names.APPLY_SHARD, (0,), queue=names.APPLY_QUEUE, lapses_seconds=60)

@@ -95,7 +95,7 @@ def _take_over(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
     time.sleep(0.5)
     with next_version(lab.tree) as following:
         started = time.monotonic()
-        _migrate(lab, following)
+        migrate(following, {**os.environ, "DATA_DIR": str(lab.service.folders.data)})
         lab.note("migrated_in_seconds", round(time.monotonic() - started, 2))
         time.sleep(0.5)  # both sides of it are played: the version before on tables that have more
         by_before = lab.postgres.query("SELECT count(*) FROM inbox_keys WHERE let_in_by IS NULL")[0][0]
@@ -118,7 +118,7 @@ def _take_over(lab: Laboratory, _dice: random.Random) -> Iterator[float]:
         " (SELECT count(*) FROM scores WHERE applied_by = 'the next version')"
     )
     lab.note("let_in_by_the_version_before", by_before)
-    lab.note("let_in_by_thenext_version", let_in)
+    lab.note("let_in_by_the_next_version", let_in)
     if not (by_before and let_in and applied):
         lab.ledger.complain(f"{by_before} updates came to the version before, {let_in} to the next: both must serve")
     yield 0.0
@@ -140,7 +140,7 @@ def version_before() -> Iterator[Path]:
         for name in _TREE:
             source, target = ROOT / name, folder / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target)
             else:
                 shutil.copy(source, target)
         yield folder
@@ -153,13 +153,13 @@ def next_version(before: Path) -> Iterator[Path]:
     """The tree with two revisions more, and statements that need them."""
     folder = Path(tempfile.mkdtemp(prefix="sbu-"))
     try:
-        shutil.copytree(before, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        before = SCHEMA_REVISION
+        shutil.copytree(before, folder, dirs_exist_ok=True)
+        last = SCHEMA_REVISION
         for revision, body in _REVISIONS.items():
-            contract = _CONTRACT if before == SCHEMA_REVISION else {}
-            head = _HEAD.format(revision=revision, before=before, contract=contract)
+            contract = _CONTRACT if last == SCHEMA_REVISION else {}
+            head = _HEAD.format(revision=revision, before=last, contract=contract)
             (folder / "migrations" / "versions" / f"{revision}_for_the_upgrade.py").write_text(head + body, "utf-8")
-            before = revision
+            last = revision
         for name, changes in _CHANGES.items():
             text = (folder / name).read_text("utf-8")
             for was, becomes in changes.items():
@@ -172,13 +172,12 @@ def next_version(before: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _migrate(lab: Laboratory, tree: Path) -> None:
+def migrate(tree: Path, environment: dict[str, str]) -> None:
     """As an operator does it, from the next version's folder."""
-    environment = {**os.environ, "DATA_DIR": str(lab.service.folders.data), "PYTHONPATH": str(tree)}
     done = subprocess.run(
         [sys.executable, "-m", "migrations", "upgrade"],
         cwd=tree,
-        env=environment,
+        env={**environment, "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
         timeout=120,
