@@ -14,7 +14,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import names
+from models import deadlines, names
 from models.exposition import exposition as figures_of
 from models.guard import letters
 from models.guard.watch import WatchObserver
@@ -23,6 +23,8 @@ from models.pipeline import history_months, inbox
 from models.pipeline.inbox_writer import Receipt
 from models.stores import Stores
 
+#: What PostgreSQL may take for its figures: a scrape that comes too late would say that the API is down.
+STATE_SECONDS: Final = 1.5
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 ACCEPTED = Counter("scoreboard_updates_accepted_total", "Updates committed to the inbox.", ["way"])
@@ -189,7 +191,8 @@ class _PipelineState:
             labels=["shard"],
         )
         try:
-            figures = self._of_postgres(shards)
+            with deadlines.within(STATE_SECONDS):
+                figures = self._of_postgres(shards)
         except SQLAlchemyError:
             figures = {}  # left out rather than wrong, and said so by the gauge below
         up = int(bool(figures))

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +18,9 @@ from flask.testing import FlaskClient
 from models.errors import SettingsInvalid
 from models.settings import Settings
 from models.version import VERSION
+from tests.fixtures.api import OpenApi
 from tests.fixtures.live_stack import LiveStack
+from tests.fixtures.own_postgres import OwnPostgres
 from tests.fixtures.waiting import eventually
 from web.live.app import create_app
 from web.metrics import Requests
@@ -105,6 +108,18 @@ def test_redis_and_the_workers_are_told_apart(client: FlaskClient, stores, parts
 def test_without_redis_nobody_knows_of_workers(open_api, environment: dict[str, str], parts_of) -> None:
     client = open_api(Settings.from_env({**environment, "REDIS_URL": "unix:///nobody-is-here"})).test_client()
     assert parts_of(client.get("/metrics").text) == {"scoreboard_redis_up": 0}
+
+
+def test_a_frozen_database_is_told_before_the_scrape_is_over(
+    open_api: OpenApi, own_postgres: OwnPostgres, settings_on_own_postgres: Settings
+) -> None:
+    """Else Prometheus would say that all APIs are down."""
+    client = open_api(settings_on_own_postgres).test_client()
+    assert "scoreboard_database_up 1.0" in client.get("/metrics").text
+    own_postgres.freeze()
+    started = time.monotonic()
+    assert "scoreboard_database_up 0.0" in client.get("/metrics").text
+    assert time.monotonic() - started < 3
 
 
 @pytest.fixture

@@ -91,9 +91,12 @@ def part(
     *,
     interval_seconds: int = 15,
     pace: float = 1.0,
-    flower_path: str = "/metrics",
+    flower_path: str = "/flower/metrics",
 ) -> Part:
-    """Prometheus over all parts; `pace` shortens how long alerts wait, for a drill."""
+    """Prometheus over all parts; `pace` shortens how long alerts wait, for a drill.
+
+    `flower_path` is behind FLOWER_URL_PREFIX, by which the load balancers find Flower.
+    """
     configuration = write(
         folder, targets(places), interval_seconds=interval_seconds, pace=pace, flower_path=flower_path
     )
