@@ -35,7 +35,7 @@ GATHER_SECONDS: Final = 0.5
 #: For one try and its repeats.
 EXPORT_SECONDS_MOST: Final = 3.0
 #: At the end of the process, for what waits.
-FAREWELL_SECONDS: Final = 1.0
+FAREWELL_SECONDS: Final = 0.5
 
 #: Between two words on spans that could not be sent.
 SAY_SECONDS: Final = 60.0
