@@ -159,7 +159,8 @@ class Tracing:
         ending.start()
         ending.join(FAREWELL_SECONDS)
         if ending.is_alive():
-            self._exporter.shutdown()  # what it is about fails now, and the rest at once
+            # What it is about fails now, and the rest at once.
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _may_trace(self) -> bool:
         second = int(time.monotonic())
