@@ -5,6 +5,7 @@ What ECS has no name for stands under `scoreboard.`; `deploy/elk/fields.yml` lis
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import re
 import sys
@@ -38,6 +39,10 @@ _OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u206
 _PLACED: Final = ("event", "exception", "exc_info")
 #: What a record of the standard library has by itself; what libraries add beside it is nobody's field.
 _OF_A_RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__)
+
+
+#: Of the pipe to a supervisor, where there is one; the most that Linux gives to any user.
+PIPE_BYTES: Final = 1024 * 1024
 
 
 class UnfailingFile:
@@ -114,6 +119,7 @@ def configure_logging(service: str, level: str) -> None:
     )
     handler = logging.StreamHandler(cast(TextIO, UnfailingFile(sys.stderr)))
     handler.setFormatter(ServerLines(service))
+    _widen(sys.stderr)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -148,3 +154,13 @@ def place_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
         if value is not None:
             event[f"scoreboard.{name}"] = value
     return event
+
+
+def _widen(file: TextIO) -> None:
+    """Make room in the pipe that standard error is, if it is one. Several processes of ours share it, and only what
+    finds room at once goes in in one piece: else their lines would mix while a supervisor does not read.
+    """
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux has it
+    if size is not None:
+        with suppress(OSError, ValueError):
+            fcntl.fcntl(file.fileno(), size, PIPE_BYTES)

@@ -97,20 +97,15 @@ class Wakeup:
                 while not self._shards and not self._stopping.is_set():
                     self._arrived.wait()
                 shards, self._shards = self._shards, set()
+                steps = {shard: self._steps.pop(shard, []) for shard in shards} if self._steps else {}
             pause = PAUSE_SECONDS
             for shard in shards:
-                steps = self._steps.pop(shard, []) if self._tracing is not None else []
-                said, pause_after = self._send(shard, steps)
-                for step in steps:
+                told = steps.get(shard, [])
+                said, pause_after = self._send(shard, told)
+                for step in told:
                     queue = names.apply_queue(shard, self._shards_in_all)
-                    step.end(
-                        {
-                            **_WAKE,
-                            "messaging.destination.name": queue,
-                            "scoreboard.shard": shard,
-                            "scoreboard.said": said,
-                        }
-                    )
+                    about = {"messaging.destination.name": queue, "scoreboard.shard": shard, "scoreboard.said": said}
+                    step.end({**_WAKE, **about})
                 pause = max(pause, pause_after)
             self._stopping.wait(pause)
 

@@ -35,7 +35,7 @@ GATHER_SECONDS: Final = 0.5
 #: For one try and its repeats.
 EXPORT_SECONDS_MOST: Final = 3.0
 #: At the end of the process, for what waits.
-FAREWELL_SECONDS: Final = 1.0
+FAREWELL_SECONDS: Final = 0.5
 
 #: Between two words on spans that could not be sent.
 SAY_SECONDS: Final = 60.0
@@ -159,7 +159,8 @@ class Tracing:
         ending.start()
         ending.join(FAREWELL_SECONDS)
         if ending.is_alive():
-            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # what it is about fails now, the rest at once
+            # What it is about fails now, and the rest at once.
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _may_trace(self) -> bool:
         second = int(time.monotonic())

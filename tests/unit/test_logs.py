@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
+from deploy.local.procfile import ROOT
 from models.logs import UnfailingFile
 
 
@@ -49,3 +52,23 @@ def test_a_token_that_a_client_put_into_an_address_is_not_written() -> None:
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
     UnfailingFile(text).write(f'{{"url":{{"path":"/api/{token}/x"}}}}\n')
     assert text.getvalue() == '{"url":{"path":"/api/[token]/x"}}\n'
+
+
+MANY = """
+import os, sys
+from models.logs import configure_logging
+configure_logging("tests", "info")
+for number in range(8):
+    os.write(2, (str(number) * 60_000 + "\\n").encode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have a size that can be set on Linux only")
+def test_lines_of_processes_that_share_a_pipe_do_not_mix_while_nobody_reads() -> None:
+    reads, writes = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", MANY], stderr=writes, cwd=ROOT) for _ in range(2)]
+    os.close(writes)
+    assert [process.wait(10) for process in processes] == [0, 0]  # there was room for all of it
+    with os.fdopen(reads) as pipe:
+        lines = pipe.read().splitlines()
+    assert sorted(lines) == sorted(str(number) * 60_000 for number in range(8) for _ in range(2))

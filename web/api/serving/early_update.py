@@ -86,7 +86,6 @@ class EarlyUpdate:
 
     def _accept(self, exchange: Exchange, user_id: str) -> bool:
         """Have it admitted, counted and committed; False, and nothing spent, when Flask is to answer."""
-
         step: Step | None = None
 
         def done(verdict: Verdict) -> None:
