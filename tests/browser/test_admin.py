@@ -261,13 +261,15 @@ def test_dead_letters_are_retried_and_dropped(console, database, eventually) -> 
     eventually(lambda: score() == 60)
 
 
-def test_what_quarantine_holds_is_released(console, database, lift) -> None:
+def test_what_quarantine_holds_is_released(console, database, lift, eventually) -> None:
     user_id, name = newcomer(database)
     page = console(f"#/players/{name}")
     page.get_by_role("button", name="Quarantine").click()
     act(page, "Put in quarantine", "too good")
     expect(page.locator(".chips")).to_have_text("in quarantine")
     lift(user_id, 3_000)
+    held = text("SELECT count(*) FROM quarantine WHERE user_id = :id")
+    eventually(lambda: database.execute(held, {"id": user_id}).scalar() == 3)
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Quarantine").click()
     row = page.get_by_role("row", name=re.compile(name))
     row.get_by_role("link", name=name).click()
