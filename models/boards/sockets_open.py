@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from typing import Final, NamedTuple
+from uuid import uuid4
 
 import redis
 
@@ -25,11 +24,11 @@ class Open(NamedTuple):
 
 
 class SocketsOpen:
-    """What one process says. Its field is its own, so it outlives no other's."""
+    """What one process says, under a name that no other has; to be made after a fork."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = uuid4().hex
 
     def say(self, count: int) -> None:
         """Say how many there are here.

@@ -52,6 +52,7 @@ def test_a_letter_that_is_retried_counts_under_its_own_id(stores: Stores, dead, 
     """I2, I3: the history has the row that it would have had, and the keys are as they were."""
     key = dead()
     keys = query("SELECT * FROM inbox_keys")
+    [(vouch,)] = query("SELECT vouch FROM dead_letters")
     assert outcome(stores, key) == "rejected"
     assert stores.desk.retry([key], WHY) == ([key], {0})
     assert outcome(stores, key) == "queued"
@@ -63,8 +64,9 @@ def test_a_letter_that_is_retried_counts_under_its_own_id(stores: Stores, dead, 
     ]
     assert query("SELECT * FROM inbox_keys") == keys
     assert query("SELECT count(*) FROM inbox") == query("SELECT count(*) FROM dead_letters") == [(0,)]
+    assert query("SELECT vouch FROM score_history") == [(vouch,)]  # the code over the update went with it
     list(stores.sealer.seal())
-    assert stores.audit_check.check().faults == []  # the code over the update went with it
+    assert stores.audit_check.check().faults == []
 
 
 def test_of_many_who_retry_one_letter_one_does(stores: Stores, dead, drain, query) -> None:

@@ -36,7 +36,7 @@ _ID: Final = re.compile(r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGN
     Operation(
         "Find players",
         "moderation",
-        answers={200: shapes.Players},
+        answers={200: shapes.FoundPlayers},
         codes=READ,
         parameters=(Parameter("name", "how the name begins, whatever the case; or a whole user id"), *PAGE),
     )
@@ -54,7 +54,7 @@ def find() -> Response:
     else:
         rows = users.beginning_with(name, after=place[0] if place else None, limit=most + 1)
         found, cursor = page(rows, most, lambda each: (each.username,))  # type: ignore[assignment]
-    return answer(shapes.Players([_player(each) for each in found], cursor))
+    return answer(shapes.FoundPlayers([_player(each) for each in found], cursor))
 
 
 @blueprint.get("/<username>")

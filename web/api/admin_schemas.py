@@ -221,7 +221,7 @@ class Player(Struct, frozen=True):
     erased_at: Instant | None
 
 
-class Players(Struct, frozen=True):
+class FoundPlayers(Struct, frozen=True):
     """In the order of their names."""
 
     players: list[Player]

@@ -78,7 +78,7 @@ class Live:
         # A client of its own: the feed's connection is broken off when it is silent, never another's.
         self._feed_client = open_redis(services.settings.redis_url)
         self.feed = Feed(self._feed_client, sorted(services.stores.catalogue.boards), self._hub)
-        self._open = SocketsOpen(services.stores.redis)
+        self._open: SocketsOpen | None = None
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self) -> None:
@@ -87,6 +87,7 @@ class Live:
         self._services.limits.start()
         self._services.stores.watch.start()
         self._services.wakeup.start()
+        self._open = SocketsOpen(self._services.stores.redis)
         self._greenlets = [
             gevent.spawn(self.feed.run),
             gevent.spawn(_every, POLL_SECONDS, self._poll),
@@ -113,15 +114,17 @@ class Live:
         self.feed.stop()
         self._pace.stop()
         gevent.killall(self._greenlets, timeout=1.0)
-        with suppress(redis.RedisError):  # silence says it as well
-            self._open.leave()
+        if self._open is not None:
+            with suppress(redis.RedisError):  # silence says it as well
+                self._open.leave()
         self._feed_client.close()
         self._admission.close()
         self._services.close()
 
     def _say_how_many(self) -> None:
-        with suppress(redis.RedisError):  # what was said last is believed for some seconds; /readyz tells of Redis
-            self._open.say(len(self.roster))
+        if self._open is not None:
+            with suppress(redis.RedisError):  # what was said last is believed for some seconds; /readyz tells of Redis
+                self._open.say(len(self.roster))
 
     def welcome(self, accepted: socket.socket, board: str, address: str) -> None:
         """Go on with a socket after its handshake; the caller may close its own descriptor then."""
