@@ -24,6 +24,7 @@ if [ ! -s "$data/PG_VERSION" ] && [ -n "${PRIMARY:-}" ]; then
 elif [ ! -s "$data/PG_VERSION" ]; then
 	echo "making a new primary"
 	mkdir -p "$data"
+	rm -rf "$data.new" # of a start that was interrupted
 	initdb --pgdata="$data.new" --username=postgres --data-checksums --encoding=UTF8 --locale-provider=builtin \
 		--locale=C.UTF-8 --auth=reject --no-instructions
 	cp "$configuration"/pg_hba.conf "$configuration"/pg_ident.conf "$data.new"

@@ -69,7 +69,8 @@ def filled(text: str, given: dict[str, str]) -> str:
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
     given = {name: "first:" + secrets.token_hex(32) for name in ("TOKEN_KEYS", "ENCRYPTION_KEYS")}
-    return {"DATA_DIR": "/nonexistent", **{name: filled(v, given) for name, v in service["environment"].items()}}
+    of_the_image = {"DATA_DIR": "/nonexistent", "PROMETHEUS_MULTIPROC_DIR": "/nonexistent"}
+    return {**of_the_image, **{name: filled(v, given) for name, v in service["environment"].items()}}
 
 
 def depends_on(service: dict[str, Any]) -> dict[str, str]:

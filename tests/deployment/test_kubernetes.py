@@ -26,7 +26,7 @@ FOLDER = procfile.ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
 VERSION = "1.33"
 #: Names that are not ours to read: Flower's own.
-READ_ELSEWHERE = {"FLOWER_ADDRESS", "FLOWER_BASIC_AUTH", "WORKER_METRICS_PORT"}
+READ_ELSEWHERE = {"FLOWER_ADDRESS", "FLOWER_BASIC_AUTH", "WORKER_METRICS_PORT", "DATABASE_POOLING"}
 PROCESSES = {"api": "web", "sockets": "sockets", "worker": "worker", "beat": "beat", "flower": "flower"}
 
 Object = dict[str, Any]
@@ -150,7 +150,7 @@ def test_what_is_referred_to_is_there(built: Built) -> None:
         for source in container["envFrom"]:
             reference = source.get("configMapRef") or source["secretRef"]
             assert reference["name"] in there["ConfigMap"] | there["Secret"], name
-        for variable in container.get("env", ()):
+        for variable in (each for each in container.get("env", ()) if "value" not in each):
             reference = variable["valueFrom"]["secretKeyRef"]
             assert reference["key"] in there["Secret"][reference["name"]]["data"], name
         volumes = {volume["name"] for volume in built.pods()[name.partition("/")[0]]["volumes"]}
@@ -218,8 +218,11 @@ def test_the_pods_wait_for_the_migration(built: Built) -> None:
     for name, pod in built.pods().items():
         waits = [container["command"][:4] for container in pod.get("initContainers", ())]
         assert waits == ([] if name in ("migrate", "flower") else [["python", "-m", "migrations", "wait"]]), name
-    [variable] = built.pods()["migrate"]["containers"][0]["env"]
-    assert variable["valueFrom"]["secretKeyRef"]["name"].startswith("migrations-")
+    given = {each["name"]: each for each in built.pods()["migrate"]["containers"][0]["env"]}
+    assert given["DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"].startswith("migrations-")
+    assert given["DATABASE_POOLING"]["value"] == "none"
+    pooled = ":6432/" in built.settings()["DATABASE_URL"]
+    assert built.settings().get("DATABASE_POOLING", "none") == ("transaction" if pooled else "none")
 
 
 def test_who_may_speak_to_whom(built: Built) -> None:

@@ -20,6 +20,17 @@ def test_tries_to_reconnect_stay_close_together_however_long_the_outage(monkeypa
     assert max(waits) == RECONNECT_SECONDS_MOST
 
 
+def test_who_waits_for_the_broker_says_so_all_the_while(monkeypatch) -> None:
+    """Else a worker would be called dead, and started anew, for as long as the broker is away."""
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: None)
+    connection, turns, asked = BrokerConnection(NOBODY), [], []
+    connection.on_wait = lambda: turns.append(1)
+    with pytest.raises(OperationalError):
+        connection.ensure_connection(max_retries=5, callback=lambda: asked.append(1))
+    assert len(turns) > 5
+    assert len(asked) == len(turns), "the caller's own is called as ever"
+
+
 def test_a_publication_without_a_limit_of_its_own_is_given_up(monkeypatch) -> None:
     """The events of the worker's heart are sent so, from its loop."""
     monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: None)
