@@ -103,8 +103,11 @@ class Wakeup:
                 told = steps.get(shard, [])
                 said, pause_after = self._send(shard, told)
                 for step in told:
-                    queue = names.apply_queue(shard, self._shards_in_all)
-                    about: dict[str, str | int] = {"messaging.destination.name": queue, "scoreboard.shard": shard, "scoreboard.said": said}
+                    about: dict[str, str | int] = {
+                        "messaging.destination.name": names.apply_queue(shard, self._shards_in_all),
+                        "scoreboard.shard": shard,
+                        "scoreboard.said": said,
+                    }
                     step.end({**_WAKE, **about})
                 pause = max(pause, pause_after)
             self._stopping.wait(pause)

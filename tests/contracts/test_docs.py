@@ -59,6 +59,7 @@ def measured() -> set[str]:
     """Every metric of ours, as `/metrics` spells it."""
     names = {exposed_name(metric) for metric in REGISTRY.collect()}
     database = MagicMock()
+    database.settings.shards = 1
     database.engine.connect().__enter__().execute().scalar_one.return_value = 0
     names |= {metric.name for metric in web.metrics._PipelineState(database).collect()}
     names |= {metric.name for metric in models.exposition.Build().collect()}
