@@ -59,7 +59,7 @@ class Lease:
             except redis.RedisError as error:
                 acts, why = True, type(error).__name__
             if acts != self._acts:
-                log.info("beat acts" if acts else "beat is in reserve", **{"event.action": "tick"}, why=why)
+                log.info("beat acts" if acts else "beat is in reserve", **{"event.action": "tick"}, reason=why)
             self._acts = acts
         return self._acts
 

@@ -37,7 +37,7 @@ class Pulse:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch()
         except OSError as error:  # it matters to health checks alone, and they will say so
-            log.warning("the pulse cannot be shown", path=str(self.path), error=str(error))
+            log.warning("the pulse cannot be shown", error=error)
 
     def silent_seconds(self) -> float:
         """How long ago the loop turned, by the time of day; infinite when it never did."""

@@ -144,7 +144,9 @@ class MasterPool(SentinelConnectionPool):
             line = connection._sock  # noqa: SLF001 - closing it here would pull it from under the thread that reads it
             if line is not None and (connection.host, connection.port) != master:
                 log.info(
-                    "a connection was cut", **{"event.action": "failover"}, was=f"{connection.host}:{connection.port}"
+                    "a connection was cut",
+                    **{"event.action": "failover"},
+                    server=f"{connection.host}:{connection.port}",
                 )
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
