@@ -46,12 +46,19 @@ def main() -> None:
     """Measure, and print a table each."""
     parser = argparse.ArgumentParser("python -m bench.postgres_pair", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    with pair() as made:
-        made.migrate()
-        print("statement                                 accept 1    accept 100   apply 500   (ms, median)")
-        costs(made, rounds)
-    print("\ncommits told of and lost with the primary's disk, of so many, in each round")
+    parser.add_argument("--only", choices=("costs", "losses"))
+    given = parser.parse_args()
+    if given.only != "losses":
+        with pair() as made:
+            made.migrate()
+            costs(made, given.rounds)
+    if given.only != "costs":
+        losses(given.rounds)
+
+
+def losses(rounds: int) -> None:
+    """What is gone, round by round."""
+    print("commits told of and lost with the primary's disk, of so many, in each round")
     for name, synchronous, behind in (
         ("remote_apply", True, 0.0),
         (f"remote_apply, replica deaf for {BEHIND_SECONDS} s", True, BEHIND_SECONDS),
@@ -62,7 +69,7 @@ def main() -> None:
         for _ in range(rounds):
             with pair() as made:
                 lost.append(loss(made, synchronous=synchronous, behind=behind))
-        print(f"{name:40}  " + "  ".join(f"{gone}/{told:,}" for gone, told in lost))
+        print(f"{name:40}  " + "  ".join(f"{gone:,}/{told:,}" for gone, told in lost), flush=True)
 
 
 @contextmanager
@@ -82,6 +89,7 @@ def costs(made: Pair, rounds: int) -> None:
     user_ids = make_players(direct, PLAYERS)
     ways: list[tuple[str, str, Pooling, bool]] = [
         ("PostgreSQL alone, prepared", direct, "none", False),
+        ("the same, unprepared", direct, "transaction", False),
         ("PgBouncer, unprepared", pooled, "transaction", False),
         ("with the replica (remote_apply)", direct, "none", True),
         ("PgBouncer and the replica", pooled, "transaction", True),
@@ -92,6 +100,7 @@ def costs(made: Pair, rounds: int) -> None:
             with made.one.connect() as connection:
                 (go_together if synchronous else go_alone)(connection)
             found[name].append(one_round(url, pooling, user_ids))
+    print("statement                                 accept 1    accept 100   apply 500   (ms, median)")
     for name, figures in found.items():
         one, hundred, apply = (statistics.median(each) * 1_000 for each in zip(*figures, strict=True))
         print(f"{name:40}  {one:8.2f}     {hundred:8.2f}    {apply:8.1f}")
@@ -170,7 +179,7 @@ def loss(made: Pair, *, synchronous: bool, behind: float) -> tuple[int, int]:
 
 @contextmanager
 def deaf(made: Pair, seconds: float) -> Iterator[None]:
-    """The replica's receiver stood still for so long when this begins, and goes on when it ends."""
+    """The replica's receiver has heard nothing for so long when this begins, nor does it hear it when this ends."""
     receivers = [
         each for each in psutil.Process(made.two.running()).children() if "walreceiver" in " ".join(each.cmdline())
     ]
@@ -183,6 +192,8 @@ def deaf(made: Pair, seconds: float) -> Iterator[None]:
     finally:
         for each in receivers:
             with suppress(ProcessLookupError):  # it has noticed that its primary is gone
+                if seconds:
+                    os.kill(each.pid, signal.SIGTERM)  # what lies in its socket never came, as over a line that broke
                 os.kill(each.pid, signal.SIGCONT)
 
 
