@@ -82,13 +82,16 @@ def read(url: str) -> SeveralServers:
 
 def fault_of(url: str) -> str | None:
     """What is wrong with a URL of one of SCHEMES; None when nothing is."""
-    try:
-        if may_move(url):
+    if may_move(url):
+        try:
             read(url)
-        else:
-            parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        return str(error)
+        except ValueError as error:
+            return str(error)
+        return None
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:  # which may cite what it took for the port, and was a password
+        return "it cannot be read: characters such as / and # in a password are written %2F and %23"
     return None
 
 

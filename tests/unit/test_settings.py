@@ -47,7 +47,7 @@ BROKEN = {
     "DATABASE_POOLING": ("session", "on"),
     "DATABASE_REPLICA_URL": ("mysql://db/scores",),
     "REPLICA_LAG_LIMIT_SECONDS": ("0", "soon"),
-    "REDIS_URL": ("http://cache", "cache:6379"),
+    "REDIS_URL": ("http://cache", "cache:6379", "redis://:hu/sh@cache", "sentinel://one,two", "redis+cluster://one/1"),
     "BROKER_URL": ("smtp://broker",),
     "TOKEN_KEYS": ("", "k1", "k1:zz", "k1:" + "aa" * 31, ":" + "aa" * 32, f"k:{'aa' * 32},k:{'bb' * 32}"),
     "ENCRYPTION_KEYS": ("k1:" + "aa" * 31, "k1:" + "aa" * 33),
