@@ -10,14 +10,10 @@ from typing import Any
 
 import pytest
 import structlog
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.elk.fields import Fields, read
 from deploy.local.procfile import ROOT
 from models.logs import ECS_VERSION, ServerLines, configure_logging, server_logging
-from models.settings import Settings
-from models.storage.database import open_engine
 from worker import sayings
 
 _LOGS = re.compile(r"\blog\.(debug|info|warning|error|exception)\b")
@@ -147,11 +143,3 @@ def test_what_celery_says_from_a_signals_handler_is_a_line_too(fields: Fields) -
     assert line.endswith("\n")
     assert fields.faults(line) == []
     assert json.loads(line)["message"] == "worker: Warm shutdown (MainProcess)"
-
-
-def test_what_a_client_sent_is_not_in_the_words_of_an_error_of_the_database(settings: Settings) -> None:
-    engine = open_engine(settings.database_url)
-    with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
-        connection.execute(text("SELECT CAST(:sent AS integer)"), {"sent": "ada@example.org\0"})
-    engine.dispose()
-    assert "ada@example.org" not in str(caught.value)
