@@ -198,6 +198,8 @@ class Users:
 
     def find(self, username: str) -> User | None:
         """A player by name, without regard to case."""
+        if "\0" in username:  # which PostgreSQL's text cannot hold, so nobody is called that
+            return None
         with self._engine.connect() as connection:
             row = connection.execute(
                 text(_SELECT + " WHERE lower(username) = lower(:name)"), {"name": username}

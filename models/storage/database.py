@@ -147,6 +147,7 @@ def open_engine(database_url: str, pooling: Pooling = "none") -> Engine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,  # an error's words go to the log, and what a client sent does not
         connect_args=connect_options(pooling),
     )
 

@@ -10,7 +10,11 @@ from secrets import token_hex
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from models.settings import Settings
+from models.storage.database import open_engine
 from tests.fixtures.live_stack import LiveStack
 
 #: What would be a line of ours, had its line end come through.
@@ -72,3 +76,11 @@ def test_no_client_writes_a_line_of_ours(live_stack: LiveStack) -> None:
     assert all(record["message"] != "forged" for record in records)
     assert any(mark in line.decode("ascii", "ignore") for line in lines)
     assert not any(unicodedata.category(char) in OBEYED for line in lines for char in line.decode("utf-8"))
+
+
+def test_what_a_client_sent_is_not_in_the_words_of_an_error_of_the_database(settings: Settings) -> None:
+    engine = open_engine(settings.database_url)
+    with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
+        connection.execute(text("SELECT CAST(:sent AS integer)"), {"sent": "ada@example.org\0"})
+    engine.dispose()
+    assert "ada@example.org" not in str(caught.value)

@@ -49,6 +49,7 @@ def test_a_player_is_found_in_any_case_and_shown_as_registered(stores) -> None:
     found = stores.users.find("aDA.l")
     assert (found.user_id, found.username, found.blocked_since) == (registered.user_id, "Ada.L", None)
     assert stores.users.find("nobody") is None
+    assert stores.users.find("no\0body") is None
 
 
 def test_the_key_is_not_in_the_database_and_opens_in_another_process(stores, open_process, raw) -> None:
