@@ -331,7 +331,18 @@ def every_room(database: Connection) -> list[str]:
     """Rooms with something in each."""
     user_id, name = newcomer(database)
     dead_letter(database, user_id, "seen")
-    return ["glance", "players", f"players/{name}", "incidents?all=1", "restrictions", "quarantine", "letters", "audit"]
+    evidence = [Evidence("signature_invalid", 1_700_000_000.0, "r" * 128, user_id, "2001:db8::" + "1234:" * 5 + "1")]
+    noted = incidents.note(database, Sighting("a-rule", "user", user_id, "block", 61, 61, 59.9, evidence))
+    assert noted is not None
+    database.execute(
+        text(
+            "INSERT INTO quarantine (user_id, action_id, shard, action, value, request_id, accepted_at)"
+            " VALUES (:id, :action_id, 0, 'level_complete', 1, :request_id, now())"
+        ),
+        {"id": user_id, "action_id": "a" * 64, "request_id": "r" * 128},
+    )
+    rooms = ["glance", "players", "incidents?all=1", "restrictions", "quarantine", "letters", "audit"]
+    return [*rooms, f"players/{name}", f"quarantine/{name}", f"incidents/{noted[0]}"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
