@@ -38,7 +38,8 @@ GROUPS: Final = ("stores", "pooling", "work", "edge", "balancers", "watching")
 START_SECONDS_MOST: Final = 90.0
 #: All groups one after the other, each with its own bound.
 STOP_SECONDS_MOST: Final = 60.0
-SHARDS: Final = 4
+#: One for each worker.
+SHARDS: Final = scoreboard.WORKERS
 SCRAPE_SECONDS: Final = 5
 
 

@@ -10,6 +10,7 @@ from deploy.local import procfile
 from deploy.local.ports import listening
 from deploy.production.part import Part
 from deploy.production.places import APIS, HOST, SOCKET_SERVERS, Places
+from models import names
 
 WORKERS: Final = 2
 BEATS: Final = 2
@@ -49,7 +50,7 @@ def sockets(environ: Mapping[str, str], metrics: Path, places: Places) -> list[P
 
 
 def workers(environ: Mapping[str, str], metrics: Path, places: Places) -> list[Part]:
-    """The workers, each with figures of its own."""
+    """The workers, each with a shard and figures of its own; all keep house."""
     return [
         _part(
             f"worker-{number}",
@@ -58,8 +59,8 @@ def workers(environ: Mapping[str, str], metrics: Path, places: Places) -> list[P
             metrics,
             {"WORKER_METRICS_PORT": str(places.port(f"worker-{number}-metrics"))},
             None,
-            "--hostname",
-            f"worker-{number}@scoreboard",
+            *("--hostname", f"worker-{number}@scoreboard"),
+            *("--queues", f"{names.apply_queue(number - 1, WORKERS)},{names.MAINTENANCE_QUEUE}"),
         )
         for number in range(1, WORKERS + 1)
     ]
