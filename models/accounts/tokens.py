@@ -77,14 +77,17 @@ def revoke(connection: Connection, token: str, *, reason: str, expires_at: int) 
 
 
 def revoke_families(connection: Connection, user_id: str, *, reason: str) -> int:
-    """Revoke all of a player's that are not revoked; returns how many."""
+    """Revoke all of a player's that are not revoked; returns how many.
+
+    For as long as a token could live that is made at this moment: a refresh under way may make one more.
+    """
     return connection.execute(
         text(
             "INSERT INTO revoked_tokens (token, reason, expires_at, revoked_at)"
-            " SELECT family, :reason, expires_at, clock_timestamp() FROM token_families"
+            " SELECT family, :reason, now() + make_interval(secs => :seconds), clock_timestamp() FROM token_families"
             " WHERE user_id = :user_id AND expires_at > now() ON CONFLICT (token) DO NOTHING"
         ),
-        {"reason": reason, "user_id": user_id},
+        {"reason": reason, "user_id": user_id, "seconds": REFRESH_SECONDS + 60},
     ).rowcount
 
 
