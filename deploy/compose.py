@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.templates import FOLDER, fill
-from models.storage import database
+from models.storage.database import SESSION
 
 APIS: Final = ("api-1", "api-2", "api-3")
 SOCKETS: Final = ("sockets-1", "sockets-2")
@@ -182,8 +182,7 @@ def _postgres(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _settings_of_the_role() -> str:
     """The time-outs that the service sets itself where no pooler stands between."""
-    settings: Mapping[str, str] = getattr(database, "SESSION", {})
-    return "".join(f"ALTER ROLE scoreboard SET {name} = '{value}';\n" for name, value in settings.items())
+    return "".join(f"ALTER ROLE scoreboard SET {name} = '{value}';\n" for name, value in SESSION.items())
 
 
 def _redis(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -200,22 +200,12 @@ def test_the_stores_are_set_as_in_the_one_command_stack(compose: dict[str, Any])
             assert f"{key} {value}" in content
 
 
-needs_templates = pytest.mark.skipif(
-    not all(
-        (ROOT / "deploy" / tool).is_dir() for tool in ("nginx", "haproxy", "postgres", "redis", "prometheus", "elk")
-    ),
-    reason="the templates of the other tools are not here",
-)
-
-
-@needs_templates
 def test_the_settings_accept_what_production_is_given(services: Services) -> None:
     for name in (*configure.APIS, *configure.WORKERS, "production-migrate"):
         settings = Settings.from_env(environment(services[name]))
         assert settings.shards == len(configure.WORKERS)
 
 
-@needs_templates
 def test_what_is_mounted_is_written_and_is_there(services: Services, tmp_path: Path) -> None:
     given = environment(services["configure"]) | {"COMPOSE_PROFILES": "production,monitoring,logging"}
     given |= dict.fromkeys(SECRET_OF_A_PROFILE, "pw")
@@ -232,7 +222,6 @@ def test_what_is_mounted_is_written_and_is_there(services: Services, tmp_path: P
     assert not any("${" in (tmp_path / path).read_text("utf-8") for path in files if "prometheus" in path)
 
 
-@needs_templates
 def test_prometheus_finds_every_part(services: Services, tmp_path: Path) -> None:
     for chosen in ("core,monitoring", "production,monitoring"):
         given = environment(services["configure"]) | dict.fromkeys(SECRET_OF_A_PROFILE, "pw")

@@ -26,7 +26,7 @@ FOLDER = procfile.ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("small", "production")
 VERSION = "1.33"
 #: Names that are not ours to read: Flower's own.
-READ_ELSEWHERE = {"FLOWER_ADDRESS", "FLOWER_BASIC_AUTH", "WORKER_METRICS_PORT", "DATABASE_POOLING"}
+READ_ELSEWHERE = {"FLOWER_ADDRESS", "FLOWER_BASIC_AUTH"}
 PROCESSES = {"api": "web", "sockets": "sockets", "worker": "worker", "beat": "beat", "flower": "flower"}
 
 Object = dict[str, Any]
