@@ -202,10 +202,28 @@ def test_a_frozen_master_is_left_and_nobody_speaks_to_it_when_it_wakes(
     watched: Watched, life: Life, eventually, record_property
 ) -> None:
     old = str(watched.master)
+    patient = life.stores.redis.pubsub()
+    patient.subscribe("sb:patient")
+    done = threading.Event()
+
+    def wait_for_long() -> None:
+        while not done.wait(0.05):
+            with suppress(redis.RedisError):
+                patient.get_message(timeout=60)  # no time-out of its own ends this
+
+    waiting = background(wait_for_long)
     watched.freeze(old)
     try:
         record_property("seconds", taken_over(watched, life, old, eventually))
+        with watched.client(str(watched.master)) as client:
+            eventually(lambda: client.pubsub_numsub("sb:patient")[0][1] == 1, FOUND_SECONDS_MOST)
+            done.set()
+            while waiting.is_alive():
+                client.publish("sb:patient", b"enough")
+                waiting.join(0.1)
+        patient.close()
     finally:
+        done.set()
         watched.thaw(old)
     with watched.client(old) as client:
         eventually(lambda: "scoreboard" not in users_on(client), FOUND_SECONDS_MOST)
