@@ -36,6 +36,7 @@ class Database:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)  # some 15 s; seven processes are started, and five of them twice
 def test_a_next_version_and_its_migration_take_over_and_no_request_fails(
     postgres_server: str, template: str, servers_folder: Path, tmp_path: Path
 ) -> None:
