@@ -1,12 +1,13 @@
-"""Reads REDIS_URL: one server, the master that Sentinels watch over, or a cluster."""
+"""Reads REDIS_URL: one server, the master that Sentinels watch over, or a cluster.
+
+Without redis-py: settings are read before gevent has put itself in the place of `ssl`, and redis-py imports that.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
-
-from redis.connection import parse_url
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 ONE_SERVER: Final = ("redis", "rediss", "unix")
 SENTINELS: Final = ("sentinel", "sentinels")
@@ -16,6 +17,16 @@ _TLS: Final = ("sentinels", "rediss+cluster")
 _SENTINEL_PORT: Final = 26379
 _SERVER_PORT: Final = 6379
 _SENTINELS_OWN: Final = "sentinel_"
+#: Of redis-py's options those that are no text, as its own `parse_url` takes them.
+_NUMBERS: Final = {
+    "db": int,
+    "health_check_interval": int,
+    "max_connections": int,
+    "protocol": int,
+    "socket_timeout": float,
+}
+_SWITCHES: Final = ("retry_on_timeout", "socket_keepalive", "ssl_check_hostname")
+_OFF: Final = ("", "0", "f", "false", "n", "no")
 
 Address = tuple[str, int]
 
@@ -58,7 +69,7 @@ def read(url: str) -> SeveralServers:
     _, _, hosts = parts.netloc.rpartition("@")
     is_cluster = parts.scheme in CLUSTER
     addresses = tuple(_address(host, _SERVER_PORT if is_cluster else _SENTINEL_PORT) for host in hosts.split(","))
-    options = {**_credentials(parts), **parse_url(f"redis://?{parts.query}")}  # type: ignore[no-untyped-call]
+    options = {**_credentials(parts), **_options(parts.query)}
     sentinel_options = {
         name.removeprefix(_SENTINELS_OWN): options.pop(name)
         for name in list(options)
@@ -89,10 +100,23 @@ def fault_of(url: str) -> str | None:
             return str(error)
         return None
     try:
-        parse_url(url)  # type: ignore[no-untyped-call]
+        parts = urlsplit(url)
+        _ = parts.port, _options(parts.query)
     except ValueError:  # which may cite what it took for the port, and was a password
         return "it cannot be read: characters such as / and # in a password are written %2F and %23"
     return None
+
+
+def _options(query: str) -> dict[str, Any]:
+    """Options by name. Raises ValueError for a number that is none."""
+    options: dict[str, Any] = dict(parse_qsl(query))
+    for name, kind in _NUMBERS.items():
+        if name in options:
+            options[name] = kind(options[name])
+    for name in _SWITCHES:
+        if name in options:
+            options[name] = options[name].lower() not in _OFF
+    return options
 
 
 def _credentials(parts: SplitResult) -> dict[str, Any]:
