@@ -175,3 +175,14 @@ def test_without_its_standby_nothing_is_promised_until_it_is_told_to_go_alone(pa
         with pair.one.connect() as connection:
             go_together(connection)
         assert accept()
+
+
+def test_no_password_is_in_a_log_a_command_line_or_a_file_that_others_may_read(pair: Pair) -> None:
+    told = [*postgres.passwords(pair.folder).values(), pair.pooler.passfile.read_text().rpartition(":")[2].strip()]
+    assert len(told) == 4
+    commands = " ".join(" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+    assert [password for password in told if password in commands] == []
+    for path in pair.folder.rglob("*"):
+        if path.is_file() and not path.is_relative_to(pair.one.data) and not path.is_relative_to(pair.two.data):
+            holds = any(password in path.read_text("utf-8", "replace") for password in told)
+            assert not holds or path.stat().st_mode & 0o077 == 0, path

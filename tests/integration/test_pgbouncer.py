@@ -82,9 +82,6 @@ def test_a_batch_is_planned_as_it_is_without_a_pooler_and_leaves_nothing_behind(
     migrated: Pair, players, submit_batch, worker, monkeypatch
 ) -> None:
     """The planner's settings hold for its transaction, and for nobody who is lent the connection later."""
-    monkeypatch.setattr(
-        draining.ledger, "_APPLY", draining.ledger._APPLY + b"\n-- " + b"%%"
-    )  # another statement, so that no plan of it is kept anywhere
     seen: list[tuple[object, ...]] = []
     apply = draining.ledger.apply
 
