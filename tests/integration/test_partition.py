@@ -41,7 +41,7 @@ def promises(raw: Raw) -> list[tuple[object, ...]]:
 
 
 def test_it_is_done_while_everybody_plays_and_nothing_is_lost_doubled_or_refused(
-    database_url, stores, players, drain, query, raw
+    database_url, stores, players, drain, query, raw, eventually
 ) -> None:
     """I3, I4: there and back, under updates and drains that know nothing of it."""
     people = players(40)
@@ -61,15 +61,16 @@ def test_it_is_done_while_everybody_plays_and_nothing_is_lost_doubled_or_refused
             failed.append(error)
 
     thread = background(play)
-    for parts in (PARTS, 3, 1):
-        assert any("copied" in sentence for sentence in parted(database_url, parts))
-        assert query("SELECT score_parts()") == [(parts,)]
-        assert promises(raw) == before
-        reached = len(sent)
-        while len(sent) < reached + 3 and not failed:
-            pass
-    stop.append(True)
-    thread.join(20)
+    try:
+        for parts in (PARTS, 3, 1):
+            assert any("copied" in sentence for sentence in parted(database_url, parts))
+            assert query("SELECT score_parts()") == [(parts,)]
+            assert promises(raw) == before
+            reached = len(sent)
+            eventually(lambda reached=reached: len(sent) >= reached + 3 or failed, 20)
+    finally:
+        stop.append(True)
+        thread.join(20)
     worker.close()
     drain()
     assert failed == []
