@@ -12,7 +12,7 @@ from typing import Any
 
 from deploy.local import terminal
 from deploy.local.errors import StackError
-from deploy.production.places import Places
+from deploy.production.folders import folders_of
 from tests.drill import rounds
 from tests.drill.deployment import Deployment
 from tests.drill.strikes import STRIKES
@@ -32,10 +32,10 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"{strike.name:18} {strike.sentence}" for strike in STRIKES))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = terminal.given()
-    deployment = Deployment(terminal.folders_of(given), Places.of(given))
-    if not deployment.runs():
-        return terminal.fail(StackError(f"no deployment runs in {deployment.folders.data}: start make production."))
+    try:
+        deployment = Deployment(folders_of(terminal.given()))
+    except StackError as error:
+        return terminal.fail(error)
     chosen = [strike for strike in STRIKES if options.only is None or strike.name in options.only]
     lines = []
     for number, strike in enumerate(chosen, start=1):

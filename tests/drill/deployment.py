@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.local import supervision
+from deploy.local.errors import StackError
 from deploy.local.folders import Folders
 from deploy.local.processes import kill, marked
 from deploy.local.procfile import ROOT
 from deploy.postgres.roles import DATABASE
 from deploy.postgres.server import Server
 from deploy.production.passwords import load_or_make
-from deploy.production.places import Places
+from deploy.production.places import OFFSETS, Places
 from deploy.production.servers import pgbouncer, postgres, redis
 from tests.faults.ways import Ways
 from tests.fixtures.waiting import eventually
@@ -34,7 +35,16 @@ _NOT_ABOUT_NOW: Final = frozenset({"Watchdog", "RedisFailedOver", "SecurityIncid
 class Deployment:
     """Parts by name; what is done to them is what happens to machines."""
 
-    def __init__(self, folders: Folders, places: Places) -> None:
+    def __init__(self, folders: Folders) -> None:
+        """The deployment that runs in a data folder.
+
+        Raises:
+            StackError: none does.
+        """
+        if not folders.environment_file.exists() or not supervision.running(folders):
+            raise StackError(f"no deployment runs in {folders.data}: start it with make production.")
+        told = json.loads(folders.environment_file.read_text("utf-8"))
+        places = Places(int(told["PORT"]) - OFFSETS["api-1"])
         self.folders = folders
         self.places = places
         self.ways = Ways(
@@ -44,10 +54,6 @@ class Deployment:
         self.alerts_file = folders.data / "receiver" / "alerts.jsonl"
         self.lost = ""  # which of two, where a strike must find out
         self._held: dict[str, dict[str, Any]] = {}
-
-    def runs(self) -> bool:
-        """Whether it is up."""
-        return self.folders.environment_file.exists() and supervision.running(self.folders)
 
     def kill(self, name: str) -> None:
         """kill -9 of a part and its children; its supervisor starts it again at once."""
@@ -77,7 +83,8 @@ class Deployment:
 
     def service_token(self) -> str:
         """A token that may register players: registration is closed in production."""
-        return self.command("tokens", "create", "--scope", "users:write", "--name", "drill", "--days", "1").split()[-1]
+        words = ("--app", "web", "tokens", "create", "--scope", "users:write", "--name", "drill", "--days", "1")
+        return self._python("flask", *words).split()[-1]
 
     def redis_master(self) -> str:
         """Who is master now."""
