@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from deploy.local.processes import PROCESS_MARK, STACK_MARK, end_with_parent, kill, marked
+from deploy.local.processes import PROCESS_MARK, STACK_MARK, end_with_parent, kill, marked, orphans
 
 FILES_WANTED: Final = 65_536  # a socket process holds thousands of connections; many shells allow 1,024 files
 QUICK_SECONDS: Final = 1.0  # a process that lived shorter than this …
@@ -23,13 +23,21 @@ def main(name: str) -> None:
     parent = os.getppid()
     # Children of a killed parent would hold its port or its data. Not asked to end but killed: web's workers would say
     # 500 to whoever waits for an answer, though the update may be committed; a cut connection says that nobody knows.
-    kill(marked(stack, name))
+    kill(marked(stack, name) + _left_of_the_last_group(stack / "run" / "groups" / name))
     os.environ[PROCESS_MARK] = name
     _note_start(stack / "run" / "starts" / name)
     _allow_files()
     end_with_parent(signal.SIGTERM, parent)
     given = json.loads((stack / "run" / "commands.json").read_text("utf-8"))[name]
     os.execvpe(given["arguments"][0], given["arguments"], {**os.environ, **given["environment"]})  # noqa: S606 - no shell on purpose
+
+
+def _left_of_the_last_group(path: Path) -> list[int]:
+    """What our predecessor's group has left; and note that the group is ours now."""
+    left = orphans(int(path.read_text("ascii"))) if path.exists() else []
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(str(os.getpgid(0)), "ascii")
+    return left
 
 
 def _note_start(path: Path) -> None:

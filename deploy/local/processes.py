@@ -20,6 +20,17 @@ def marked(stack: Path, process: str | None = None) -> list[int]:
     return [pid for pid in _all() if pid != os.getpid() and wanted <= _environment(pid)]
 
 
+def grouped(leader: int) -> list[int]:
+    """Process ids of a process group; never the caller's own. For those that write over their environment, as nginx."""
+    return [pid for pid in _all() if pid != os.getpid() and _group_and_session(pid)[0] == leader]
+
+
+def orphans(leader: int) -> list[int]:
+    """Of a group whose leader is gone, those in the caller's own session: the number may be somebody else's by now."""
+    session = os.getsid(0)
+    return [pid for pid in grouped(leader) if _group_and_session(pid)[1] == session]
+
+
 def end(pids: list[int], patience_seconds: float) -> None:
     """Ask the processes to end, and kill those that have not after the given time."""
     _send(pids, signal.SIGTERM)
@@ -62,6 +73,15 @@ def _environment(pid: int) -> set[bytes]:
         return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     except OSError:  # ended meanwhile, or another user's
         return set()
+
+
+def _group_and_session(pid: int) -> tuple[int, int]:
+    """proc(5): the fifth and sixth field of stat; the second, in parentheses, may hold anything."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0, 0
+    return int(fields[2]), int(fields[3])
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:

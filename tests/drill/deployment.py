@@ -14,7 +14,7 @@ from typing import Any, Final
 from deploy.local import supervision
 from deploy.local.errors import StackError
 from deploy.local.folders import Folders
-from deploy.local.processes import kill, marked
+from deploy.local.processes import grouped, kill, marked
 from deploy.local.procfile import ROOT
 from deploy.postgres.roles import DATABASE
 from deploy.postgres.server import Server
@@ -57,7 +57,8 @@ class Deployment:
 
     def kill(self, name: str) -> None:
         """kill -9 of a part and its children; its supervisor starts it again at once."""
-        kill(marked(self.folders.data, name))
+        leader = supervision.pids(self.folders)[name]
+        kill(sorted({*marked(self.folders.data, name), *grouped(leader)}))
 
     def lose(self, name: str) -> None:
         """The part's machine is gone: kill -9, and it does not come back until `bring_back`."""

@@ -76,7 +76,7 @@ STRIKES: Final = (
     _gone("sockets-1", "one of two socket servers is gone", 5.0),
     _gone("worker-1", "one of two workers is gone", 10.0),
     _gone("beat-1", "one of two beats is gone", 15.0, alert=""),
-    _gone("rabbitmq", "the broker is gone", 15.0),
+    _gone("rabbitmq", "the broker is gone", 15.0, alert="AllPartsDown"),
     Strike(
         "redis-master",
         "the Redis master is gone: Sentinel makes the replica master",

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from deploy.local import procfile
-from deploy.local.processes import PROCESS_MARK, STACK_MARK, alive, end, marked
+from deploy.local.processes import PROCESS_MARK, STACK_MARK, alive, end, grouped, kill, marked, orphans
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 TETHERED = (
@@ -42,6 +42,26 @@ def test_a_process_is_found_by_stack_and_name_and_ended_by_force(tmp_path: Path)
     end(marked(tmp_path), patience_seconds=0.1)
     assert finished(process) == -signal.SIGKILL
     assert not alive(process.pid)
+
+
+def test_who_a_group_has_left_is_found_without_a_mark_but_only_in_the_same_session() -> None:
+    code = (
+        "import os, subprocess, sys; os.setpgrp();"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True);"
+        "import time; time.sleep(60)"
+    )
+    leader, line = started(code)
+    left = int(line)
+    assert sorted(grouped(leader.pid)) == sorted([leader.pid, left])
+    leader.kill()
+    finished(leader)
+    assert orphans(leader.pid) == [left]
+    foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        assert orphans(foreign.pid) == []
+    finally:
+        kill([left, foreign.pid])
+        foreign.wait(5)
 
 
 def test_a_process_ends_with_its_parent_however_that_ended() -> None:
