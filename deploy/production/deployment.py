@@ -38,8 +38,6 @@ GROUPS: Final = ("stores", "pooling", "work", "edge", "balancers", "watching")
 START_SECONDS_MOST: Final = 90.0
 #: All groups one after the other, each with its own bound.
 STOP_SECONDS_MOST: Final = 60.0
-#: One for each worker.
-SHARDS: Final = scoreboard.WORKERS
 SCRAPE_SECONDS: Final = 5
 
 
@@ -190,7 +188,7 @@ class Deployment:
         usual = {
             "ENVIRONMENT": "production",
             "TRUSTED_PROXIES": "1",
-            "SHARDS": str(SHARDS),
+            "SHARDS": str(scoreboard.SHARDS),
             "WEB_PROCESSES": "1",  # three servers on one machine
             "PIN_CORES": "off",
         }

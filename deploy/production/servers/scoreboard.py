@@ -10,9 +10,9 @@ from deploy.local import procfile
 from deploy.local.ports import listening
 from deploy.production.part import Part
 from deploy.production.places import APIS, HOST, SOCKET_SERVERS, Places
-from models import names
 
 WORKERS: Final = 2
+SHARDS: Final = 2
 BEATS: Final = 2
 #: As long as they take to answer what they took, and a little more: see graceful_timeout in web/*/gunicorn_conf.py.
 _API_STOP_SECONDS: Final = 14.0
@@ -50,7 +50,7 @@ def sockets(environ: Mapping[str, str], metrics: Path, places: Places) -> list[P
 
 
 def workers(environ: Mapping[str, str], metrics: Path, places: Places) -> list[Part]:
-    """The workers, each with a shard and figures of its own; all keep house."""
+    """The workers, each with figures of its own. All take all queues: nobody need stand in for one that is gone."""
     return [
         _part(
             f"worker-{number}",
@@ -60,7 +60,8 @@ def workers(environ: Mapping[str, str], metrics: Path, places: Places) -> list[P
             {"WORKER_METRICS_PORT": str(places.port(f"worker-{number}-metrics"))},
             None,
             *("--hostname", f"worker-{number}@scoreboard"),
-            *("--queues", f"{names.apply_queue(number - 1, WORKERS)},{names.MAINTENANCE_QUEUE}"),
+            # One process more than there are shards: then they stay with them (worker/tasks.py).
+            *("--concurrency", str(SHARDS + 1)),
         )
         for number in range(1, WORKERS + 1)
     ]
