@@ -81,7 +81,8 @@ def test_who_lacks_a_program_is_told_the_package() -> None:
 
 def test_the_drill_loses_one_of_everything() -> None:
     assert {strike.name for strike in STRIKES} == {
-        "lb-1", "lb-2", "api-2", "sockets-1", "worker-1", "beat-1", "rabbitmq", "redis-master", "postgres-primary",
+        "lb-1", "lb-2", "api-2", "sockets-1", "worker-1", "beat-1", "rabbitmq", "redis-master",
+        "postgres-replica", "postgres-primary",
     }  # fmt: skip
     rules = "".join(path.read_text("utf-8") for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
     assert {strike.alert for strike in STRIKES} - {""} <= set(re.findall(r"alert: (\w+)", rules))

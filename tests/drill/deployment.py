@@ -28,8 +28,13 @@ from tests.fixtures.waiting import eventually
 _NOTHING: Final = [sys.executable, "-c", "import signal; signal.pause()"]
 
 
-#: Always fires; or tells of what has been, for a while, as do those of budgets.
-_NOT_ABOUT_NOW: Final = frozenset({"Watchdog", "RedisFailedOver", "SecurityIncident", "BoardsDiffered"})
+#: The alerts that tell what is, and not what has been for a while.
+_ABOUT_NOW: Final = frozenset(
+    {
+        "PartDown", "AllPartsDown", "DatabaseDown", "NoPrimary", "ReplicaMissing", "RedisUnreachable", "WorkerGone",
+        "RedisWithoutMaster", "RedisWithoutReplica", "SentinelQuorumLost", "InboxOld", "RabbitMQAlarm",
+    }
+)  # fmt: skip
 
 
 class Deployment:
@@ -73,7 +78,7 @@ class Deployment:
         self.kill(name)
 
     def await_whole(self, seconds: float) -> None:
-        """Return when every part does its work again, so that no alert of now is left."""
+        """Return when every part does its work again, and no alert of what is now is left."""
         eventually(lambda: self._alarms() == [], seconds, 0.5)
 
     def query(self, sql: str, values: dict[str, Any] | None = None, /) -> list[tuple[Any, ...]]:
@@ -107,8 +112,7 @@ class Deployment:
 
     def promote(self) -> None:
         """What an operator types when the primary is gone for good."""
-        (replica,) = (server for server in self._pair() if server.follows)
-        self._python("deploy.postgres.promote", replica.folder, "--pgbouncer", self._pooler(), "--old-is-dead")
+        self._python("deploy.postgres.promote", self.replica().folder, "--pgbouncer", self._pooler(), "--old-is-dead")
 
     def rejoin(self, name: str) -> None:
         """What an operator types when the old primary's machine is there again, with an empty disk."""
@@ -116,6 +120,19 @@ class Deployment:
         self._python("deploy.postgres.rejoin", server.folder, "--primary", primary.folder)
         self.bring_back(name)
         self._python("deploy.postgres.alone", primary.folder, "--end")
+
+    def replica(self) -> Server:
+        """PostgreSQL's replica now."""
+        return next(server for server in self._pair() if server.follows)
+
+    def go_alone(self) -> None:
+        """What an operator types when the replica is gone, and commits wait for it."""
+        self._python("deploy.postgres.alone", self.primary().folder)
+
+    def go_together(self, name: str) -> None:
+        """The replica's machine is there again, with its disk."""
+        self.bring_back(name)
+        self._python("deploy.postgres.alone", self.primary().folder, "--end")
 
     def _pair(self) -> tuple[Server, Server]:
         return postgres.servers(self.folders.data, self.places, self.folders.sockets)
@@ -146,7 +163,7 @@ class Deployment:
         with urllib.request.urlopen(url, timeout=5) as answer:
             alerts = json.load(answer)["data"]["alerts"]
         names = (alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing")
-        return [name for name in names if name not in _NOT_ABOUT_NOW and "BudgetBurns" not in name]
+        return [name for name in names if name in _ABOUT_NOW]
 
     def _commands(self) -> dict[str, Any]:
         return dict(json.loads((self.folders.run / "commands.json").read_text("utf-8")))

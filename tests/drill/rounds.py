@@ -79,8 +79,9 @@ def run(deployment: Deployment, strike: Strike, seed: int, say: Callable[[str], 
         struck_at, struck_on = ledger.now(), time.time()
         say(f"{strike.sentence} …")
         strike.lose(deployment)
-        if strike.mended_by != "itself":
-            _mend(deployment, strike)
+        if strike.mended_by.startswith("the command"):
+            time.sleep(OPERATOR_SECONDS)
+        strike.mend(deployment)
         recovered = _recovery(crowd, spectators, ledger)
         recovery_seconds = None if recovered is None else recovered - struck_at
         say(f"  itself again after {_told(recovery_seconds)}")
@@ -103,11 +104,6 @@ def run(deployment: Deployment, strike: Strike, seed: int, say: Callable[[str], 
         verdict.wrong.append(f"{strike.alert} did not fire within {ALERT_SECONDS_MOST:.0f} s")
     names = sorted({heard.name for heard in alerts.since(struck_on) if heard.status == "firing"})
     return _line(strike, ledger, verdict, struck_at, back, alert_seconds, recovery_seconds, names)
-
-
-def _mend(deployment: Deployment, strike: Strike) -> None:
-    time.sleep(OPERATOR_SECONDS)
-    strike.mend(deployment)
 
 
 def _recovery(crowd: Crowd, spectators: Spectators, ledger: Ledger) -> float | None:

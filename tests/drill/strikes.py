@@ -69,6 +69,11 @@ def _lose_primary_and_disk(deployment: Deployment) -> None:
     deployment.lose_disk(deployment.lost)
 
 
+def _lose_replica(deployment: Deployment) -> None:
+    deployment.lost = deployment.replica().name
+    deployment.lose(deployment.lost)
+
+
 STRIKES: Final = (
     _gone("lb-1", "nginx, one of two load balancers, is gone", 5.0),
     _gone("lb-2", "HAProxy, the other load balancer, is gone", 5.0),
@@ -87,6 +92,16 @@ STRIKES: Final = (
         mended_by="Sentinel",
     ),
     Strike(
+        "postgres-replica",
+        "the PostgreSQL replica is gone, which every commit waits for",
+        _lose_replica,
+        lambda deployment: deployment.go_together(deployment.lost),
+        "PartDown",
+        30.0,
+        mend=lambda deployment: deployment.go_alone(),
+        mended_by="the command `alone`",
+    ),
+    Strike(
         "postgres-primary",
         "the PostgreSQL primary is gone, and its disk with it",
         _lose_primary_and_disk,
@@ -94,6 +109,6 @@ STRIKES: Final = (
         "PartDown",
         30.0,
         mend=lambda deployment: deployment.promote(),
-        mended_by="the promote command",
+        mended_by="the command `promote`",
     ),
 )
