@@ -13,6 +13,8 @@ from migrations.safety.check import check
 from migrations.safety.watch import Finding
 
 FOLDER = Path(schema.__file__).parent
+#: The first number that no revision of ours has.
+NEXT = int(schema.head() or 0) + 1
 
 #: What a revision does, and which rules refuse it; each is tried on what those before left.
 REVISIONS = {
@@ -91,7 +93,7 @@ REVISIONS = {
     ),
     "a column whose last user comes with it": (
         "ALTER TABLE acts DROP COLUMN reason",
-        {"column acts.reason": "0005"},
+        {"column acts.reason": f"{NEXT:04}"},
         {"contract"},
     ),
     "a mark for nothing": ("SELECT 1", {"table nothing": "0004"}, {"contract"}),
@@ -114,7 +116,7 @@ def found(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> dic
     folder = tmp_path_factory.mktemp("scripts")
     shutil.copytree(FOLDER / "versions", folder / "versions", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(FOLDER / "env.py", folder)
-    numbers = {what: f"{number:04}" for number, what in enumerate(REVISIONS, start=5)}
+    numbers = {what: f"{number:04}" for number, what in enumerate(REVISIONS, start=NEXT)}
     for what, (statements, contract, _) in REVISIONS.items():
         number = numbers[what]
         run = "".join(map(lines_of, statements.split(";")))
@@ -138,8 +140,9 @@ def test_a_revision_is_refused_for_what_it_does(found: dict[str, list[Finding]],
 
 def test_a_refusal_names_what_stands_still_and_why(found: dict[str, list[Finding]]) -> None:
     [finding] = [each for each in found["an index"] if each.rule == "work-under-lock"]
+    number = NEXT + list(REVISIONS).index("an index")
     assert str(finding) == (
-        "0011: work-under-lock: all rows of users are read while ShareLock on users stops whoever writes:"
+        f"{number:04}: work-under-lock: all rows of users are read while ShareLock on users stops whoever writes:"
         " it takes as long as the table is large\n    CREATE INDEX users_motto_idx ON users (motto)"
     )
     [finding] = found["a column less"]
