@@ -143,6 +143,7 @@ def _set_up_logging(**_: Any) -> None:
     command = click.get_current_context(silent=True)
     beats = command is not None and command.info_name == "beat"
     configure_logging("scoreboard-beat" if beats else "scoreboard-worker", settings.log_level)
+    sayings.adopt_the_pools()
     logging.captureWarnings(capture=True)
 
 

@@ -19,6 +19,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.players import Crowd
 from tests.faults.spectators import Spectators
 from tests.faults.upgrade import migrate, next_version, version_before
+from tests.faults.ways import Ways
 from tests.fixtures.live_stack import running_stack
 from tests.fixtures.servers import connect
 
@@ -48,9 +49,9 @@ def test_a_next_version_and_its_migration_take_over_and_no_request_fails(
         connect(stack.settings.database_url) as connection,
     ):
         database, ledger = Database(connection), Ledger()
-        crowd = Crowd(stack.api_url, ledger, clients=8, users=8, per_second=8.0, seed=1)
+        crowd = Crowd(Ways([stack.api_url]), ledger, clients=8, users=8, per_second=8.0, seed=1)
         crowd.hanging_up, crowd.resending = 0.0, True
-        spectators = Spectators(stack.sockets_url, ledger, count=4)
+        spectators = Spectators(Ways([stack.sockets_url]), ledger, count=4)
         spectators.start()
         crowd.start()
         time.sleep(PAUSE_SECONDS)
@@ -67,7 +68,7 @@ def test_a_next_version_and_its_migration_take_over_and_no_request_fails(
         stack.wait_ready()
         time.sleep(PAUSE_SECONDS)
         crowd.stop()
-        verdict = judge(ledger, database, stack.api_url, spectators)  # type: ignore[arg-type]
+        verdict = judge(ledger, database, Ways([stack.api_url]), spectators)  # type: ignore[arg-type]
         spectators.stop()
         calls = [*ledger.calls, *ledger.others]
         assert [call for call in calls if call.status == 0 or call.status >= 500] == []

@@ -178,8 +178,11 @@ class Laboratory:
         """`cache` or `broker`."""
         return {"cache": self.cache, "broker": self.broker}[name]
 
-    def run(self, fault: Fault, *, rounds: int, seed: int, clients: int = CLIENTS) -> Outcome:
-        """Let a fault strike again and again at random moments under load, then judge."""
+    def run(self, fault: Fault, *, rounds: int, seed: int, clients: int = CLIENTS, patience: float = 1.0) -> Outcome:
+        """Let a fault strike again and again at random moments under load, then judge.
+
+        `patience` is how many times the promised time a recovery may take: on a machine that does other work too.
+        """
         dice = random.Random(seed)
         self.begin(fault, seed=seed, clients=clients)
         history = []
@@ -197,7 +200,7 @@ class Laboratory:
         finally:
             self.spectators.stop()
         for number, each in enumerate(history, start=1):
-            if each.recovery_seconds > fault.recovery_seconds_most:
+            if each.recovery_seconds > fault.recovery_seconds_most * patience:
                 verdict.wrong.append(f"round {number}: itself again after {each.recovery_seconds:.1f} s")
         return self._outcome(fault, seed, history, verdict)
 
