@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import Connection, text
 
+from models.accounts.revocation import BELIEVED_SECONDS
 from models.guard import incidents
 from models.guard.incidents import Evidence, Sighting
 from tests.browser.test_accessibility import CONTRAST_LEAST, CONTRASTS
@@ -235,6 +236,7 @@ def test_a_player_is_blocked_and_the_block_lifted(console, visit, play) -> None:
     act(page, "Restrict", "plays two boards")
     row = page.get_by_role("row", name=re.compile(name))
     expect(row).to_contain_text("plays two boards")
+    player.wait_for_timeout(BELIEVED_SECONDS * 1_000)  # until every API process has heard of it
     player.get_by_role("button", name="Level complete").click()
     expect(player.get_by_role("alert")).to_be_visible()
     row.get_by_role("button", name="Lift").click()
