@@ -40,7 +40,7 @@ test: $(VENV)/installed-dev ## check everything: style, types, import rules, the
 	@echo "== import-linter: who may import whom"
 	@$(BIN)/lint-imports --no-cache
 	@echo "== pytest: all tests, with their own PostgreSQL, Valkey, workers and sockets"
-	@exec $(BIN)/python -m pytest -q --durations=15 $(ARGS)
+	@exec $(BIN)/python -m pytest -q --durations=15 --numprocesses 2 --dist loadfile $(ARGS)
 
 faults: $(VENV)/installed-dev ## attack the service with every fault there is, an hour and a half (ARGS='--list' tells more)
 	@exec $(BIN)/python -m tests.faults --pictures $(ARGS)

@@ -11,7 +11,6 @@ MAINTENANCE_QUEUE: Final = "maintenance"
 APPLY_QUEUES_MOST: Final = 16
 
 APPLY_SHARD: Final = "scoreboard.apply_shard"
-STAND_IN: Final = "scoreboard.stand_in"
 SWEEP: Final = "scoreboard.sweep"
 REPAIR: Final = "scoreboard.repair"
 SAMPLE: Final = "scoreboard.sample"
@@ -31,7 +30,6 @@ SOCKETS_OPEN_KEY: Final = "sb:sockets:open"
 
 #: Where each task goes that has one place; the sender routes by this and the worker consumes these queues.
 TASK_QUEUES: Final = {
-    STAND_IN: MAINTENANCE_QUEUE,
     SWEEP: MAINTENANCE_QUEUE,
     REPAIR: MAINTENANCE_QUEUE,
     SAMPLE: MAINTENANCE_QUEUE,
@@ -61,3 +59,8 @@ def queues(shards: int) -> tuple[str, ...]:
 def seen_key(queue: str) -> str:
     """In Redis while a worker takes tasks from an apply queue."""
     return "sb:worker:seen" if queue == APPLY_QUEUE else f"sb:worker:seen:{queue}"
+
+
+def stand_in_key(shard: int) -> str:
+    """In Redis while a worker process stands in for those who would take the shard's queue."""
+    return f"sb:stand_in:{shard}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,13 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import garbage, names
 from models.logs import configure_logging
-from models.pipeline.drain import Drain
+from models.pipeline import sweep
+from models.pipeline.drain import Drain, Drained
 from models.settings import Settings
 from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
 from models.stores import Stores, open_stores
 from models.tracing.opening import open_tracing
 from worker import messages, metrics, sayings, serving
 from worker.connection import PUBLISH_RETRIES, BrokerAMQP
+from worker.lookout import Lookout
 from worker.pulse import Pulse
 from worker.schedule import schedule_of
 
@@ -83,6 +86,8 @@ class Process:
         self.tracing: Tracing | None = None
         self._stores: Stores | None = None
         self._drain: Drain | None = None
+        self._draining = threading.Lock()  # a task's thread and the lookout's
+        self._lookout: Lookout | None = None
 
     def open(self) -> None:
         """Open the stores; called in each child after the fork, so that no socket is shared."""
@@ -101,8 +106,38 @@ class Process:
         except (psycopg.Error, SQLAlchemyError) as error:
             log.info("not warmed up", **{"event.action": "warm-up"}, error=error)
 
+    def look_out(self) -> None:
+        """Have a thread stand in for queues that nobody takes."""
+        stores = self.stores
+        waiting = lambda: sweep.shards_to_wake(stores.engine)  # noqa: E731
+        self._lookout = Lookout(stores.redis, settings.shards, waiting, self._stand_in)
+        self._lookout.start()
+
+    def apply(self, shard: int, **options: Any) -> Drained:
+        """Drain a shard, see `Drain.drain`, and log it when there was something."""
+        with self._draining:
+            drained = self.drain.drain(shard, **options)
+        if drained.applied or drained.rejected or drained.held:
+            log.info(
+                "shard drained",
+                **{"event.action": "apply", "event.duration": int(drained.seconds * 1e9)},
+                shard=drained.shard,
+                applied=drained.applied,
+                rejected=drained.rejected,
+                held=drained.held,
+                batches=drained.batches,
+            )
+        return drained
+
+    def _stand_in(self, shard: int, seconds: float) -> None:
+        self.apply(shard, deadline_seconds=seconds)
+        metrics.SWEPT.labels("stood_in").inc()
+
     def close(self) -> None:
         """Close them."""
+        if self._lookout is not None:
+            self._lookout.stop()
+            self._lookout = None
         if self._drain is not None:
             self._drain.close()
         if self._stores is not None:
@@ -170,6 +205,7 @@ def _turn(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _open(**_: Any) -> None:
     process.open()
+    process.look_out()
     garbage.settle()
 
 

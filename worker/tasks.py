@@ -21,7 +21,6 @@ from models.guard.telling import Telling
 from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
 from models.pipeline import tidy, wake
-from models.pipeline.drain import Drained
 from models.pipeline.repair import Comparison, Repair
 from worker import metrics
 from worker.app import app, process, settings
@@ -31,9 +30,6 @@ from worker.presence import Presence, is_taken
 REPAIR_RUN_SECONDS: Final = 4.0
 #: A wake-up of our own that nobody took for so long is not needed any more: the sweeper has sent others.
 WAKE_UP_LAPSES_SECONDS: Final = 10
-#: Until the next sweep: who stands in has shards of its own.
-STAND_IN_SECONDS: Final = 1.0
-
 #: A first seal over a long history goes on in the next runs.
 SEAL_RUN_SECONDS: Final = 4.0
 QUIET_A_RUN: Final = 100
@@ -59,34 +55,20 @@ def apply_shard(task: Task, shard: int) -> dict[str, Any]:
     _flag(partial(presence.say, client, _queue_of(shard)))
     _flag(partial(wake.hold_flag, client, shard))
     rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
-    if process.may_stay:
-        with wake.Attendance(client, shard, partial(_send_for_another, shard)) as attendance:
-            drained = process.drain.drain(shard, rest=rest, called=attendance.called, leaves=attendance.leaves)
-    else:
-        drained = process.drain.drain(shard, rest=rest)
-    return _told(drained)
-
-
-@app.task(name=names.STAND_IN)
-def stand_in(shards: list[int]) -> list[dict[str, Any]]:
-    """Drain shards for a moment, since nobody takes their own queues; while that is so, each sweep sends another."""
-    seconds = STAND_IN_SECONDS / len(shards)
-    return [_told(process.drain.drain(shard, deadline_seconds=seconds)) for shard in shards]
+    if not process.may_stay:
+        return asdict(process.apply(shard, rest=rest))
+    with wake.Attendance(client, shard, partial(_send_for_another, shard)) as attendance:
+        return asdict(process.apply(shard, rest=rest, called=attendance.called, leaves=attendance.leaves))
 
 
 @app.task(name=names.SWEEP)
 def sweep() -> dict[str, Any]:
     """Wake shards whose rows nobody settles, finish refreshes whose worker died, and keep the inbox small."""
     stores = process.stores
-    shards = sweeps.shards_to_wake(stores.engine)
-    left = [shard for shard in shards if not _is_taken(stores.redis, _queue_of(shard))]
-    for shard in shards:
-        if shard not in left:  # else it would lie there, in a Redis for ever
-            _send(shard)
-    if left:
-        stand_in.apply_async((left,), expiration=WAKE_UP_LAPSES_SECONDS)
-    metrics.SWEPT.labels("shard_woken").inc(len(shards) - len(left))
-    metrics.SWEPT.labels("stood_in").inc(len(left))
+    shards = [each for each in sweeps.shards_to_wake(stores.engine) if _is_taken(stores.redis, _queue_of(each))]
+    for shard in shards:  # to others it would lie there, in a Redis for ever; lookouts stand in for those
+        _send(shard)
+    metrics.SWEPT.labels("shard_woken").inc(len(shards))
     try:
         finished = sweeps.finish_refreshes(stores.engine, stores.ranking, partial(events.publish, stores.redis))
     except (NotReady, redis.RedisError) as error:
@@ -95,7 +77,7 @@ def sweep() -> dict[str, Any]:
     metrics.SWEPT.labels("refresh_finished").inc(finished)
     vacuumed = tidy.vacuum_inbox(stores.engine)
     metrics.SWEPT_AT.set_to_current_time()
-    return {"woken": shards, "stood_in_for": left, "refreshes_finished": finished, "vacuumed": vacuumed}
+    return {"woken": shards, "refreshes_finished": finished, "vacuumed": vacuumed}
 
 
 @app.task(name=names.SAMPLE)
@@ -174,25 +156,11 @@ def _queue_of(shard: int) -> str:
 
 
 def _is_taken(client: redis.Redis, queue: str) -> bool:
-    """Whether somebody takes a shard's queue; unknown, nobody does: one who comes too many changes nothing (I7)."""
+    """Whether somebody takes a shard's queue; unknown, somebody may: a wake-up too many changes nothing (I7)."""
     try:
         return is_taken(client, queue)
     except redis.RedisError:
-        return False
-
-
-def _told(drained: Drained) -> dict[str, Any]:
-    if drained.applied or drained.rejected or drained.held:
-        log.info(
-            "shard drained",
-            **{"event.action": "apply", "event.duration": int(drained.seconds * 1e9)},
-            shard=drained.shard,
-            applied=drained.applied,
-            rejected=drained.rejected,
-            held=drained.held,
-            batches=drained.batches,
-        )
-    return asdict(drained)
+        return True
 
 
 def _repair() -> Repair:

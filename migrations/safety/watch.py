@@ -70,7 +70,8 @@ class Watch:
     _tables: dict[int, _Table] = field(default_factory=dict)
 
     def begin(self, connection: psycopg.Connection[Any]) -> None:
-        """Only what was there before matters to others."""
+        """Only what was there before matters to others; what this session did before is counted no longer."""
+        connection.execute("SELECT pg_stat_force_next_flush()")
         self._tables = _look(connection)
 
     def __call__(self, engine: Engine) -> None:

@@ -126,7 +126,7 @@ class TestReads:
         everywhere = {*months(), "score_history_default"}
         look = lambda: self.looked_into(stores, lambda c: ledger.outcome(c, player.user_id, "a-1"))  # noqa: E731
         assert look() == everywhere
-        query("UPDATE inbox_keys SET accepted_at = accepted_at + interval '3 months' + interval '2 days'")
+        query("UPDATE inbox_keys SET accepted_at = date_trunc('month', accepted_at) + interval '3 months 2 days'")
         assert look() == {months()[-1], "score_history_default"}
         query("UPDATE inbox_keys SET accepted_at = '-infinity'")
         assert look() == everywhere
