@@ -15,6 +15,7 @@ from models.guard.watch import Watch
 from models.stores import Stores
 from tests.fixtures.api import SignedIn
 from tests.fixtures.people import as_json, sign
+from web.api.admin_schemas import ACTION_IDS_MOST
 from web.services import Services
 
 ADMIN = "/api/v1/admin"
@@ -176,6 +177,11 @@ def test_what_is_rejected_never_counts(ask: Ask, client, sign_up, drain, stores)
     assert ask(f"/quarantine/{name}/reject", reason="a robot")["updates"] == 1
     answer = client.get("/api/v1/scores/updates/q-1", headers=player.headers).json
     assert (answer["status"], answer["code"], answer["detail"]) == ("rejected", "rejected_by_operator", "a robot")
+
+
+def test_as_many_updates_as_one_act_may_name_fit_into_its_body(ask: Ask, sign_up) -> None:
+    longest = [f"{number:064d}" for number in range(ACTION_IDS_MOST)]
+    ask(f"/players/{sign_up().account.username}/void", 404, action_ids=longest, reason="a long night " * 76)
 
 
 def test_a_player_is_hidden_and_updates_are_voided_and_both_undone(ask: Ask, client, sign_up, drain, stores) -> None:

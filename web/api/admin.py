@@ -20,7 +20,7 @@ from models.guard.moderation import Counted, Span
 from web import access
 from web.api import admin_schemas as shapes
 from web.api.admin_acting import PAGE, READ, WRITE, found_uuid, id_in_cursor, limit, page, uuid_of, when, why
-from web.api.answers import answer, known_query, parsed, query_text, rfc3339_of
+from web.api.answers import RANKS_BYTES_MOST, answer, known_query, parsed, query_text, rfc3339_of
 from web.api.cursors import cursor_in
 from web.api.openapi import Operation, Parameter, operation
 from web.services import services
@@ -343,7 +343,7 @@ def list_seals() -> Response:
 
 
 def _moderate(username: str, act: Callable[[str, Span, Why], list[Counted]]) -> Response:
-    wanted = parsed(_updates)
+    wanted = parsed(_updates, RANKS_BYTES_MOST)
     if wanted.action_ids is None and wanted.since is None and wanted.until is None:
         raise ValidationFailed(errors=(FieldError("/action_ids", "say which: action_ids, or since and until"),))
     those = act(username, Span(wanted.action_ids, wanted.since, wanted.until), why(wanted.reason))

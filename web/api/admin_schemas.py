@@ -16,7 +16,7 @@ SubjectKind = Literal["user", "address"]
 RestrictionKind = Literal["block", "throttle", "quarantine"]
 Subject = Annotated[str, Meta(min_length=1, max_length=64, description="a username, or an address or network")]
 Limit = Annotated[str, Meta(pattern=THROTTLE)]
-ACTION_IDS_MOST = 1000
+ACTION_IDS_MOST = 400  # whose body still fits, RANKS_BYTES_MOST
 #: Dead letters that one act is about; their names fit into the body's 16 KiB a hundred at a time.
 LETTERS_MOST = 100
 
