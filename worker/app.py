@@ -96,13 +96,14 @@ class Process:
         self._stores.ranking.on_rebuilt = metrics.rebuilt
         self.tracing = open_tracing(settings, "scoreboard-worker")
         self._drain = self._stores.drain(metrics.observer(), self.tracing)
-        self._warm_up(self._drain)
+        self._warm_up()
 
-    def _warm_up(self, drain: Drain) -> None:
+    def _warm_up(self) -> None:
         """Connect, plan, and take what waits already, so that the first wake-up need not."""
         try:
             for shard in range(settings.shards):
-                drain.drain(shard, deadline_seconds=WARM_UP_SECONDS / settings.shards)
+                self.apply(shard, deadline_seconds=WARM_UP_SECONDS / settings.shards)
+            log.info("warmed up", **{"event.action": "warm-up"})
         except (psycopg.Error, SQLAlchemyError) as error:
             log.info("not warmed up", **{"event.action": "warm-up"}, error=error)
 

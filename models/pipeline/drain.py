@@ -17,17 +17,14 @@ import psycopg
 import redis
 import structlog
 
-from models.boards import events
 from models.boards.catalogue import Catalogue
-from models.boards.events import Applied, BoardChanged
 from models.boards.rebuild import Ranking
 from models.boards.registry import BoardRegistry
-from models.errors import NotReady
 from models.observers import nobody
 from models.pipeline import dead_letters, ledger
-from models.pipeline.ledger import AppliedUpdate, Batch, BoardSeason, Window, Worth
+from models.pipeline.ledger import AppliedUpdate, Batch, Window, Worth
+from models.pipeline.refresher import Refresher
 from models.pipeline.shard_lock import LOCK_SPACE
-from models.pipeline.traced import TracedBatch
 from models.settings import Pooling
 from models.storage.database import open_connection
 
@@ -44,8 +41,6 @@ DWELL_SECONDS: Final = 0.015
 BUSY_ROWS: Final = 75
 #: Faults of the row itself. A schema that is behind, or a server in trouble, says nothing against the row.
 POISON: Final = (psycopg.DataError, psycopg.IntegrityError)
-#: After Redis failed to answer it is left alone for this long; the marks stay and the sweeper finishes them.
-REDIS_PAUSE_SECONDS: Final = 1.0
 #: A row that waited this long was tried, or nobody was there to try it.
 OLD_SECONDS: Final = 1.0
 _LOCK: Final = "SELECT pg_advisory_xact_lock(%(space)s, %(shard)s)"
@@ -104,24 +99,27 @@ class _Suspicious(Exception):
     """The oldest row of the shard was tried before, or should have been."""
 
 
-class _Telling:
-    """Tells Redis of a batch while the next one is applied: one at a time, in order."""
+class _Refreshing:
+    """Refreshes the boards of a batch while the next one is applied: one at a time, in order."""
 
-    def __init__(self, teller: Executor, tell: Callable[[Batch], bool]) -> None:
-        self._teller = teller
-        self._tell = tell
-        self._under_way: tuple[Batch, Future[bool]] | None = None
+    def __init__(self, executor: Executor, refresher: Refresher, drained: Drained) -> None:
+        self._executor = executor
+        self._refresher = refresher
+        self._drained = drained
+        self._under_way: tuple[Batch, Future[int | None]] | None = None
 
     def begin(self, batch: Batch) -> None:
-        """Tell of a committed batch; the one before must have been waited for."""
-        self._under_way = batch, self._teller.submit(self._tell, batch)
+        """Begin with a committed batch; the one before must have been waited for."""
+        self._under_way = batch, self._executor.submit(self._refresher.refresh, batch, self._drained.shard)
 
-    def told(self) -> list[int]:
-        """Wait until the last batch was told of; its mark, which may be taken away, or nothing: it stays."""
+    def done(self) -> list[int]:
+        """Wait until the last batch is on the boards; its mark, which may be taken away, or nothing: it stays."""
         if self._under_way is None:
             return []
-        (batch, telling), self._under_way = self._under_way, None
-        return [batch.refresh_id] if telling.result() and batch.refresh_id is not None else []
+        (batch, refreshing), self._under_way = self._under_way, None
+        boards = refreshing.result()
+        self._drained.published += boards or 0
+        return [batch.refresh_id] if boards is not None and batch.refresh_id is not None else []
 
 
 class Drain:
@@ -142,14 +140,12 @@ class Drain:
         self._tracing = tracing
         self._database_url = database_url
         self._pooling = pooling
-        self._client = client
-        self._ranking = ranking
         self._registry = registry
         self._catalogue = catalogue
         self._observer = observer or DrainObserver()
-        self._teller = ThreadPoolExecutor(1, thread_name_prefix="teller")
+        self._refresher = Refresher(client, ranking, self._observer.published, tracing)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="refresher")
         self._connection: psycopg.Connection[Any] | None = None
-        self._redis_rests_until = float("-inf")
         self._cuts: defaultdict[int, dead_letters.Cuts] = defaultdict(dead_letters.Cuts)
         self._owed_back: tuple[int, list[int]] | None = None  # a try to be counted no longer: we lived
         self._was_wary = False
@@ -177,15 +173,15 @@ class Drain:
         drained = Drained(shard)
         started = time.monotonic()
         refreshed: list[int] = []
-        telling = _Telling(self._teller, lambda batch: self._tell(batch, drained))
+        refreshing = _Refreshing(self._executor, self._refresher, drained)
         rested = False
         wary: Wary = "always" if self._cuts[shard].recent else "age"  # somebody may have died on the rows that wait
         while time.monotonic() - started < deadline_seconds and not leaves():
             batch = self._apply(shard, refreshed, drained, wary=wary)
             wary = self._how_wary(shard)
-            refreshed = telling.told()
+            refreshed = refreshing.done()
             if batch.claimed:
-                telling.begin(batch)
+                refreshing.begin(batch)
             if batch.claimed < DWELL_ROWS and not rested:  # this was all, most likely
                 rest()
                 rested = True
@@ -196,7 +192,7 @@ class Drain:
                     break
             elif DWELL_ROWS <= batch.claimed < BATCH_MOST:  # a full one has left some behind
                 time.sleep(DWELL_SECONDS if batch.claimed < BUSY_ROWS else 2 * DWELL_SECONDS)
-        if marks := [*refreshed, *telling.told()]:
+        if marks := [*refreshed, *refreshing.done()]:
             self._take_away(shard, marks, drained)
         drained.seconds = round(time.monotonic() - started, 6)
         return drained
@@ -328,7 +324,7 @@ class Drain:
             claimed += 1
             try:
                 batch = self._apply_window(shard, Window(1, after=seq - 1, upto=seq), [], drained)
-                self._tell(batch, drained)  # its mark stays for the sweeper, who finds it done
+                drained.published += self._refresher.refresh(batch, shard) or 0  # its mark stays for the sweeper
             except POISON as error:
                 parked = dead_letters.count_failure(connection, shard, seq, error)
                 drained.rejected += parked
@@ -341,51 +337,6 @@ class Drain:
                     error=type(error),
                 )
         return Batch(None, claimed, 0)
-
-    def _tell(self, batch: Batch, drained: Drained) -> bool:
-        """Refresh the boards and publish; False when Redis could not be told now (the mark stays)."""
-        traced = TracedBatch(self._tracing, batch, drained.shard) if self._tracing is not None else None
-        if time.monotonic() < self._redis_rests_until:
-            return False
-        by_board: dict[BoardSeason, list[AppliedUpdate]] = defaultdict(list)
-        for update in batch.applied:
-            by_board[update.board, update.season].append(update)
-        try:
-            for (board, season), standings in batch.standings.items():
-                begun_ns = time.time_ns() if traced is not None else 0
-                version = self._ranking.refresh(board, season, standings)
-                event = board_changed(board, season, version or 0, by_board[board, season])
-                if traced is None:
-                    events.publish(self._client, event)
-                else:
-                    event = self._publish_traced(traced, (board, season), event, begun_ns)
-                drained.published += 1
-                log.info(
-                    "published",
-                    **{"event.action": "publish", "http.request.id": list(event.request_ids)},
-                    board=board,
-                    version=version,
-                    updates=len(event.applied),
-                )
-        except (NotReady, redis.RedisError) as error:
-            self._redis_rests_until = time.monotonic() + REDIS_PAUSE_SECONDS
-            log.warning("the boards cannot be refreshed now", **{"event.action": "refresh"}, error=error)
-            return False
-        self._observer.published(batch.applied)
-        return True
-
-    def _publish_traced(
-        self, traced: TracedBatch, board: BoardSeason, event: BoardChanged, begun_ns: int
-    ) -> BoardChanged:
-        traced.refreshed(board, event.version, begun_ns=begun_ns)
-        publishing = traced.publishing(board, event)
-        try:
-            events.publish(self._client, publishing.event)
-        except redis.RedisError as error:
-            publishing.done(error)
-            raise
-        publishing.done()
-        return publishing.event
 
     def _worths(self) -> list[Worth]:
         seasons = self._registry.seasons()
@@ -415,18 +366,3 @@ def _is_suspicious(connection: psycopg.Connection[Any], shard: int, old_seconds:
     """Take the shard's lock; whether its oldest row was tried before, or is that old."""
     row = connection.execute(_LOCK_WARILY, {"space": LOCK_SPACE, "shard": shard, "old": old_seconds}).fetchone()
     return row is not None and bool(row[1])
-
-
-def board_changed(board: str, season: int, version: int, updates: list[AppliedUpdate]) -> BoardChanged:
-    """The event of a batch on one board."""
-    return BoardChanged(
-        board=board,
-        season=season,
-        version=version,
-        published_at=events.now(),
-        oldest_accepted_at=min(update.accepted_at for update in updates),
-        request_ids=tuple(dict.fromkeys(update.request_id for update in updates)),
-        applied=tuple(
-            Applied(u.user_id, u.action_id, u.previous_score, u.score_increment, u.new_score) for u in updates
-        ),
-    )

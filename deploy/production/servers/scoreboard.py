@@ -21,32 +21,13 @@ _ANSWER_SECONDS: Final = 2.0
 
 def apis(environ: Mapping[str, str], metrics: Path, places: Places) -> list[Part]:
     """The API servers. `environ` is what all processes of the service are given."""
-    return [
-        _part(
-            f"api-{number}",
-            "web",
-            environ,
-            metrics,
-            {"PORT": str(places.port(f"api-{number}"))},
-            places.address(f"api-{number}"),
-        )
-        for number in range(1, APIS + 1)
-    ]
+    return [_server(f"api-{number}", "web", "PORT", environ, metrics, places) for number in range(1, APIS + 1)]
 
 
 def sockets(environ: Mapping[str, str], metrics: Path, places: Places) -> list[Part]:
     """The socket servers."""
-    return [
-        _part(
-            f"sockets-{number}",
-            "sockets",
-            environ,
-            metrics,
-            {"SOCKETS_PORT": str(places.port(f"sockets-{number}"))},
-            places.address(f"sockets-{number}"),
-        )
-        for number in range(1, SOCKET_SERVERS + 1)
-    ]
+    numbers = range(1, SOCKET_SERVERS + 1)
+    return [_server(f"sockets-{number}", "sockets", "SOCKETS_PORT", environ, metrics, places) for number in numbers]
 
 
 def workers(environ: Mapping[str, str], metrics: Path, places: Places) -> list[Part]:
@@ -82,6 +63,11 @@ def flower(environ: Mapping[str, str], login: str, places: Places) -> Part:
     }
     arguments = procfile.arguments(procfile.read()["flower"], environ)
     return Part("flower", arguments, added, lambda: listening(HOST, places.port("flower")))
+
+
+def _server(name: str, process: str, variable: str, environ: Mapping[str, str], metrics: Path, places: Places) -> Part:
+    """One that is told by a variable which port is its own."""
+    return _part(name, process, environ, metrics, {variable: str(places.port(name))}, places.address(name))
 
 
 def _part(

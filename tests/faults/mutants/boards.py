@@ -7,6 +7,7 @@ from typing import Final
 from tests.faults.mutants.mutant import Edit, Mutant, Shown
 
 _DRAIN: Final = "models/pipeline/drain.py"
+_REFRESHER: Final = "models/pipeline/refresher.py"
 _REFRESH: Final = "models/boards/lua/refresh.lua"
 _HUB: Final = "web/live/hub.py"
 _RANKING_TESTS: Final = "tests/integration/test_ranking.py"
@@ -31,7 +32,7 @@ MUTANTS: Final = (
             Edit(
                 _DRAIN,
                 '                connection.execute("COMMIT", prepare=False)\n',
-                "                self._tell(ledger.applied(answer), drained)\n"
+                "                self._refresher.refresh(ledger.applied(answer), shard)\n"
                 "                answer.scroll(0, mode='absolute')\n"
                 '                connection.execute("COMMIT", prepare=False)\n',
             ),
@@ -45,8 +46,8 @@ MUTANTS: Final = (
         "Redis is sent what to add (`ZINCRBY`) instead of what the score is",
         "I5",
         (
-            Edit(_DRAIN, "import psycopg\n", "import psycopg\nfrom msgspec.structs import replace\n"),
-            Edit(_DRAIN, "                version = self._ranking.refresh(board, season, standings)\n", _ADD_UP),
+            Edit(_REFRESHER, "import redis\n", "import redis\nfrom msgspec.structs import replace\n"),
+            Edit(_REFRESHER, "                version = self._ranking.refresh(board, season, standings)\n", _ADD_UP),
         ),
         red=(
             f"{_APPLY_TESTS}::TestBetweenCommitAndRefresh::test_a_batch_that_redis_missed_is_made_good_by_the_next_one",
