@@ -63,7 +63,7 @@ class Deployment:
         Raises:
             StackError: when it cannot be; call `stop` all the same.
         """
-        absent = programs.missing(programs.PACKAGES)
+        absent = programs.missing(programs.DEPLOYED)
         if absent:
             raise StackError(f"{', '.join(absent)}: not installed; {programs.advice(absent)}")
         self.runner.clear_leftovers()

@@ -8,8 +8,8 @@ from typing import Final
 
 from deploy.local.errors import StackError
 
-#: Program → Debian's package of it.
-PACKAGES: Final[Mapping[str, str]] = {
+#: What the deployment runs: program → Debian's package of it.
+DEPLOYED: Final[Mapping[str, str]] = {
     "nginx": "nginx",
     "haproxy": "haproxy",
     "pgbouncer": "pgbouncer",
@@ -24,6 +24,10 @@ PACKAGES: Final[Mapping[str, str]] = {
     "prometheus-nginx-exporter": "prometheus-nginx-exporter",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "openssl": "openssl",
+}
+#: And what the tests need besides.
+PACKAGES: Final[Mapping[str, str]] = {
+    **DEPLOYED,
     "kubectl": "kubernetes-client",  # it carries kustomize; 1.21 or newer is needed
     "systemd-analyze": "systemd",
 }
