@@ -32,6 +32,9 @@ from web.credit import Credit, Limit
 STORAGE_TIMEOUT_SECONDS: Final = 0.3
 REDIS_PAUSE_SECONDS: Final = 2.0
 
+#: As all our keys begin: the service's user of Redis has rights to no others (deploy/redis).
+KEY_PREFIX: Final = "sb:limit"
+
 UPDATE_RULE: Final = "/api/v1/scores/update"
 
 log = structlog.get_logger(__name__)
@@ -44,9 +47,9 @@ class Counters(RedisStorage):
 
     STORAGE_SCHEME = ["scoreboard"]  # noqa: RUF012 - as the package has it
 
-    def __init__(self, uri: str, client: redis.Redis, key_prefix: str = RedisStorage.PREFIX, **_: object) -> None:
+    def __init__(self, uri: str, client: redis.Redis, **_: object) -> None:
         super(RedisStorage, self).__init__(uri)
-        self.key_prefix = key_prefix
+        self.key_prefix = KEY_PREFIX
         self.target_server = "redis"
         self.dependency = self.dependencies[self.target_server].module
         self.storage = client
@@ -68,7 +71,6 @@ class Limits:
             storage_uri="scoreboard://",
             storage_options={"client": self._counters_client},  # type: ignore[dict-item]
             strategy="sliding-window-counter",
-            key_prefix="sb:limit",
         )
         # Announced before it is set up, so that it adds no hooks: limits are asked below, in the contract's order.
         app.extensions.setdefault("limiter", set()).add(self._limiter)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import psycopg
+import redis
 import structlog
 from celery import Celery, signals
 from kombu import Queue
@@ -15,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import garbage, names
 from models.logs import configure_logging
-from models.pipeline import sweep
+from models.observers import nobody
+from models.pipeline import sweep, wake
 from models.pipeline.drain import Drain, Drained
 from models.settings import Settings
 from models.storage.broker import HEARTBEAT_SECONDS, WORKER_TIMEOUT_SECONDS, queue_arguments, transport_options
@@ -111,7 +115,7 @@ class Process:
         """Have a thread stand in for queues that nobody takes."""
         stores = self.stores
         waiting = lambda: sweep.shards_to_wake(stores.engine)  # noqa: E731
-        self._lookout = Lookout(stores.redis, settings.shards, waiting, self._stand_in)
+        self._lookout = Lookout(stores.redis, settings.shards, waiting, self.stand_in)
         self._lookout.start()
 
     def apply(self, shard: int, **options: Any) -> Drained:
@@ -130,8 +134,22 @@ class Process:
             )
         return drained
 
-    def _stand_in(self, shard: int, seconds: float) -> None:
-        self.apply(shard, deadline_seconds=seconds)
+    def attend(self, shard: int, send_relief: Callable[[], None] | None) -> Drained:
+        """Drain a shard for which we were sent, and stay for what comes; then `send_relief` sends for another.
+
+        Without one we go when the shard is empty.
+        """
+        client = self.stores.redis
+        hint(partial(wake.hold_flag, client, shard))
+        rest = partial(hint, partial(wake.lower_flag, client, shard))
+        if send_relief is None:
+            return self.apply(shard, rest=rest)
+        with wake.Attendance(client, shard, send_relief) as attendance:
+            return self.apply(shard, rest=rest, called=attendance.called, leaves=attendance.leaves)
+
+    def stand_in(self, shard: int) -> None:
+        """Do that of our own accord, since nobody is sent for it."""
+        self.attend(shard, nobody)
         metrics.SWEPT.labels("stood_in").inc()
 
     def close(self) -> None:
@@ -162,6 +180,14 @@ class Process:
             self.open()
         assert self._drain is not None  # noqa: S101 - open() sets it
         return self._drain
+
+
+def hint(change: Callable[[], object]) -> None:
+    """Set or lower a hint in Redis; without Redis there are more wake-ups, or later ones, and nothing else."""
+    try:
+        change()
+    except redis.RedisError as error:
+        log.warning("a hint in Redis cannot be changed", **{"event.action": "wake"}, error=error)
 
 
 settings = Settings.from_env()

@@ -20,10 +20,10 @@ from models.guard import addresses, incidents
 from models.guard.telling import Telling
 from models.pipeline import forget as forgets
 from models.pipeline import sweep as sweeps
-from models.pipeline import tidy, wake
+from models.pipeline import tidy
 from models.pipeline.repair import Comparison, Repair
 from worker import metrics
-from worker.app import app, process, settings
+from worker.app import app, hint, process, settings
 from worker.presence import Presence, is_taken
 
 #: A run's time for comparing whole boards, in which one of two processes takes no heartbeat; the next run goes on.
@@ -46,19 +46,13 @@ presence = Presence()
 @app.task(name=names.APPLY_SHARD, acks_late=False, bind=True)
 def apply_shard(task: Task, shard: int) -> dict[str, Any]:
     """Drain a shard; says how many rows were applied and rejected, in how many batches and seconds."""
-    client = process.stores.redis
     if process.tracing is not None and (sent := task.request.get(names.TRACE_HEADER)):
         step = process.tracing.follow(sent, "drain", "consumer")
         if step is not None:  # it came; what it finds in the inbox is told by its updates' own steps
             found = {"messaging.destination.name": _queue_of(shard), "messaging.message.id": str(task.request.id)}
             step.end({**_DRAIN, **found, "scoreboard.shard": shard})
-    _flag(partial(presence.say, client, _queue_of(shard)))
-    _flag(partial(wake.hold_flag, client, shard))
-    rest = lambda: _flag(partial(wake.lower_flag, client, shard))  # noqa: E731
-    if not process.may_stay:
-        return asdict(process.apply(shard, rest=rest))
-    with wake.Attendance(client, shard, partial(_send_for_another, shard)) as attendance:
-        return asdict(process.apply(shard, rest=rest, called=attendance.called, leaves=attendance.leaves))
+    hint(partial(presence.say, process.stores.redis, _queue_of(shard)))
+    return asdict(process.attend(shard, partial(_send_for_another, shard) if process.may_stay else None))
 
 
 @app.task(name=names.SWEEP)
@@ -136,7 +130,7 @@ def tell() -> dict[str, int]:
 @app.task(name=names.HEARTBEAT)
 def heartbeat(queue: str = names.APPLY_QUEUE) -> None:
     """Say that a worker takes tasks from an apply queue, when there are no others."""
-    _flag(partial(presence.say, process.stores.redis, queue))
+    hint(partial(presence.say, process.stores.redis, queue))
 
 
 def _send_for_another(shard: int) -> None:
@@ -188,11 +182,3 @@ def _compared(board: str, how: str, compare: Callable[[str], Comparison]) -> boo
             rebuilt=found.rebuilt,
         )
     return found.agrees
-
-
-def _flag(change: Any) -> None:
-    """Set or lower a hint in Redis; without Redis there are more wake-ups, or later ones, and nothing else."""
-    try:
-        change()
-    except redis.RedisError as error:
-        log.warning("a hint in Redis cannot be changed", **{"event.action": "wake"}, error=error)

@@ -151,7 +151,7 @@ def test_a_glance_that_cannot_be_had_says_so_and_comes_back(console, visit) -> N
     )
     look(page)
     expect(page.get_by_text("Not well: Broker")).to_be_visible()
-    expect(page.locator(".parts")).to_contain_text("applied a second or two late")
+    expect(page.locator(".parts")).to_contain_text("all is applied as ever")
     expect(tile(page, "Accepted")).to_have_text("–")
 
 

@@ -23,7 +23,7 @@ from models.pipeline import sweep, wake
 from models.storage.loop_redis import LoopRedis
 from models.stores import Stores
 from tests.fixtures.own_redis import PASSWORDS, Watched, watched_redis
-from tests.fixtures.people import server_update
+from tests.fixtures.people import as_json, server_update, sign
 from tests.fixtures.threads import background
 from web.live.feed import Feed
 
@@ -170,6 +170,20 @@ def taken_over(watched: Watched, life: Life, old: str, eventually: Callable[...,
 
 def users_on(client: redis.Redis) -> list[str]:
     return [line["user"] for line in client.client_list()]
+
+
+def test_the_services_rights_are_enough_for_all_it_asks(watched: Watched, client, sign_up, drain) -> None:
+    """Who is told no would count limits for itself, or rebuild a board that is there."""
+    player = sign_up()
+    body, headers = as_json(sign(player.account)), {**player.headers, "Content-Type": "application/json"}
+    assert client.post("/api/v1/scores/update", data=body, headers=headers).status_code == 202
+    drain()
+    assert client.get("/api/v1/leaderboards/global").json["entries"]
+    with watched.client(str(watched.master)) as operator:
+        assert operator.acl_log() == []
+        keys = {key.decode() for key in operator.scan_iter()}
+    assert any(key.startswith("sb:limit:") for key in keys)
+    assert all(key.startswith("sb:") for key in keys)
 
 
 def test_a_dead_master_is_replaced_and_what_its_replica_had_not_heard_is_on_the_board(

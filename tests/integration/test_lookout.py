@@ -19,16 +19,16 @@ def stores(environment: dict[str, str], open_process) -> Stores:
     return open_process(Settings.from_env(environment))
 
 
-@pytest.fixture
-def stood_in() -> list[tuple[int, float]]:
-    """For which shards, and for how many seconds at most."""
-    return []
+class Process:
+    """A worker process' lookout, with what it finds in the inbox, and for which shards it stood in."""
 
+    def __init__(self, stores: Stores) -> None:
+        self.waiting = [0, 1]
+        self.stood_in: list[int] = []
+        self._lookout = Lookout(stores.redis, SHARDS, lambda: self.waiting, self.stood_in.append)
 
-@pytest.fixture
-def lookout(stores: Stores, stood_in: list[tuple[int, float]]) -> Lookout:
-    """Of a process that finds rows in both shards."""
-    return Lookout(stores.redis, SHARDS, lambda: [0, 1], lambda shard, seconds: stood_in.append((shard, seconds)))
+    def look(self) -> int | None:
+        return self._lookout.look()
 
 
 def take(stores: Stores, shard: int, seconds_ago: float = 0.0) -> None:
@@ -37,23 +37,42 @@ def take(stores: Stores, shard: int, seconds_ago: float = 0.0) -> None:
     stores.redis.set(key, b"1", px=int(1000 * (names.WORKER_SEEN_SECONDS - seconds_ago)))
 
 
-def test_it_stands_in_for_what_nobody_takes(stores, lookout, stood_in) -> None:
-    take(stores, 0)
-    assert lookout.look() == [1]
-    take(stores, 1, seconds_ago=MISSED_SECONDS + 0.1)
-    stores.redis.delete(names.stand_in_key(1))
-    assert lookout.look() == [1]
-    assert [shard for shard, _ in stood_in] == [1, 1]
-
-
-def test_it_keeps_out_of_what_is_taken(stores, lookout, stood_in) -> None:
+def test_it_keeps_out_of_what_is_taken(stores: Stores) -> None:
+    process = Process(stores)
     take(stores, 0)
     take(stores, 1, seconds_ago=MISSED_SECONDS - 1)
-    assert lookout.look() == []
-    assert stood_in == []
+    assert process.look() is None
+    assert process.stood_in == []
 
 
-def test_of_several_processes_one_stands_in_and_it_divides_its_time(stores, lookout, stood_in) -> None:
-    assert lookout.look() == [0, 1]
-    assert lookout.look() == []
-    assert stood_in == [(0, 0.5), (1, 0.5)]
+def test_it_stands_in_for_what_nobody_takes_and_stays_until_somebody_does(stores: Stores) -> None:
+    process = Process(stores)
+    take(stores, 0)
+    take(stores, 1, seconds_ago=MISSED_SECONDS + 0.1)
+    assert process.look() == 1
+    process.waiting = []  # it has applied them, and listens for more
+    assert process.look() == 1
+    take(stores, 1)
+    assert process.look() is None
+    assert process.stood_in == [1, 1]
+
+
+def test_nothing_that_lies_is_nothing_to_do(stores: Stores) -> None:
+    process = Process(stores)
+    process.waiting = []
+    assert process.look() is None
+
+
+def test_two_processes_stand_in_for_a_shard_each(stores: Stores) -> None:
+    one, two, three = (Process(stores) for _ in range(3))
+    assert [one.look(), two.look(), three.look()] == [0, 1, None]
+    assert [one.look(), two.look(), three.look()] == [0, 1, None]
+
+
+def test_one_process_goes_from_shard_to_shard_and_lets_go_of_what_it_leaves(stores: Stores) -> None:
+    one, two = Process(stores), Process(stores)
+    assert one.look() == 0
+    one.waiting = [1]
+    assert one.look() == 1
+    two.waiting = [0, 1]
+    assert two.look() == 0

@@ -126,7 +126,7 @@ def test_suspicion_of_many_is_added_and_told_in_order(client: redis.Redis) -> No
 def test_limits_are_counted_on_credit_and_one_by_one(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credit, "JOINING_SECONDS", 0)
     hundred = Limit(parse("100/minute"), "user")
-    storage = Counters("", client, key_prefix="sb:limit")
+    storage = Counters("", client)
     process = Credit(storage, client)
     process.report()
     callers = [f"caller-{number}" for number in range(30)]

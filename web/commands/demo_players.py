@@ -124,7 +124,8 @@ class Seat:
 
     def __init__(self, api_url: str, identity: Identity, player: Player) -> None:
         target = urlsplit(api_url)
-        self._host, self._port = target.hostname or "127.0.0.1", target.port or 80
+        self._host, self._port = target.hostname or "127.0.0.1", target.port
+        self._line = http.client.HTTPSConnection if target.scheme == "https" else http.client.HTTPConnection
         self._identity = identity
         self._player = player
         self._connection: http.client.HTTPConnection | None = None
@@ -170,7 +171,7 @@ class Seat:
         """Status (0 when there was no answer) and the seconds the server asks to wait."""
         try:
             if self._connection is None:
-                self._connection = http.client.HTTPConnection(
+                self._connection = self._line(
                     self._host,
                     self._port,
                     timeout=REQUEST_SECONDS,

@@ -14,7 +14,7 @@ const PARTS = {
   database: ["PostgreSQL", "Nothing can be accepted. Look at its log and its disk."],
   schema: ["Schema", "Run python -m migrations upgrade."],
   redis: ["Redis", "Boards cannot be read; updates are still accepted and applied."],
-  broker: ["Broker", "Workers look for updates themselves: they are applied a second or two late."],
+  broker: ["Broker", "Workers look for updates themselves: after some seconds all is applied as ever."],
   worker: ["Worker", "Updates wait. Look at worker and beat."],
   inbox: ["Inbox", "Updates are refused as overloaded until it is shorter."],
 };
