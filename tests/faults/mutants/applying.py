@@ -124,6 +124,13 @@ MUTANTS: Final = (
         shown=Shown("kill-cache", "not settled"),
     ),
     Mutant(
+        "no-lookout",
+        "workers wait for a broker that is gone",
+        "I7",
+        (Edit("worker/app.py", "    process.look_out()\n", ""),),
+        red=("tests/faults/test_rabbitmq.py::test_while_the_broker_is_gone_all_is_applied_and_afterwards_too",),
+    ),
+    Mutant(
         "no-mark",
         "nothing notes that Redis is still to be told of a batch",
         "I5",
