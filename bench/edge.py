@@ -188,8 +188,9 @@ def measure(stack: Stack, everybody: Sequence[Player], port: int, limit: int, *,
     with tempfile.NamedTemporaryFile(prefix="sb-requests-") as file, changing(stack, everybody):
         players.write([request], Path(file.name))
         direct = wrk.run(stack.api, Path(file.name), seconds=seconds, connections=CONNECTIONS)
-        before = heard(stack)
-        with looking(port, path) as versions:
+        with looking(port, path) as versions:  # from now on, so that the crowd finds a page that is kept
+            before = heard(stack)
+            versions.clear()
             found = wrk.run(f"https://127.0.0.1:{port}", Path(file.name), seconds=seconds, connections=CONNECTIONS)
         after = heard(stack)
     return Run(
