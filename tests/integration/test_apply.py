@@ -625,13 +625,22 @@ def test_a_killed_connection_while_draining_loses_and_doubles_nothing(
             except psycopg.Error:
                 continue
 
+    def kill() -> int:
+        return len(  # of a statement PostgreSQL shows its beginning
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE state = 'active' AND query LIKE '-- Applies the oldest updates%%'"
+            ).fetchall()
+        )
+
     thread = background(work)
+    killed = 0
     for start in range(0, 1000, 100):
         stores.acceptor.accept_batch(updates[start : start + 100], address=None, request_id="b")
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%%claimed AS MATERIALIZED%%'"
-            " AND pid <> pg_backend_pid()"
-        )
+        while not (hit := kill()) and query("SELECT count(*) FROM inbox") != [(0,)]:
+            pass
+        killed += hit
+    assert killed
     eventually(lambda: query("SELECT count(*) FROM inbox") == [(0,)], 20)
     stop.append(True)
     thread.join(10)

@@ -282,6 +282,25 @@ def test_who_lagged_gets_one_delta_over_all_it_missed() -> None:
     assert client.held == desk.ranking.version
 
 
+def test_neighbours_who_hold_different_versions_get_each_their_own_delta() -> None:
+    desk = desk_with("a", "b")
+    clients = [Client() for _ in range(3)]
+    for client in clients:
+        desk.hub.join(client, BOARD, 10)
+    desk.settle()
+    clients[1].busy = True
+    desk.ranking.change("b", 5)
+    desk.hub.changed(changed(desk.ranking))
+    desk.settle()
+    clients[1].busy = False
+    desk.ranking.change("a", 9)
+    desk.hub.changed(changed(desk.ranking))
+    desk.settle()
+    assert [len(client.kinds) for client in clients] == [3, 2, 3]
+    assert {client.held for client in clients} == {desk.ranking.version}
+    assert all(client.lines == desk.ranking.versions[desk.ranking.version] for client in clients)
+
+
 def test_who_lagged_too_long_gets_a_snapshot() -> None:
     desk = desk_with("a", "b")
     slow, witness = Client(), Client()

@@ -25,7 +25,6 @@ MUTANTS: Final = (
             ),
         ),
         red=(f"{_TESTS}::test_fifty_equal_requests_at_once_are_one_row_and_one_answer_is_new",),
-        shown=Shown("kill-postgres", "lost: "),
     ),
     Mutant(
         "early-answer-before-commit",

@@ -82,9 +82,9 @@ MUTANTS: Final = (
         "I4",
         (
             Edit(
-                "migrations/versions/0001_first_tables.py",
-                "    RAISE EXCEPTION 'score_history is append-only",
-                "    RETURN NULL;\n    RAISE EXCEPTION 'score_history is append-only",
+                "migrations/versions/0003_guard.py",
+                "    RAISE EXCEPTION '% is append-only",
+                "    RETURN NULL;\n    RAISE EXCEPTION '% is append-only",
             ),
         ),
         red=("tests/integration/test_history.py::test_history_is_append_only_for_the_service_and_for_the_superuser",),

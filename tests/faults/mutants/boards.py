@@ -126,7 +126,7 @@ MUTANTS: Final = (
         "a socket gets what the one before it got, though it holds another version",
         "I6",
         (Edit(_HUB, "made is None or member.version != made.version or ", "made is None or "),),
-        red=(f"{_HUB_TESTS}::test_every_list_is_the_boards_top_at_its_version",),
+        red=(f"{_HUB_TESTS}::test_neighbours_who_hold_different_versions_get_each_their_own_delta",),
     ),
     Mutant(
         "version-goes-back",
