@@ -13,6 +13,7 @@ import pytest
 from psycopg.pq import Trace
 from sqlalchemy import event
 
+from models.pipeline import drain
 from models.stores import Stores
 from tests.fixtures.people import server_update
 
@@ -76,9 +77,10 @@ def test_a_batch_is_accepted_in_one_round_trip_whatever_its_size(warm, player, s
 
 @pytest.mark.parametrize("size", [1, 40, 400])
 def test_a_batch_is_applied_in_as_many_round_trips_whatever_its_size(
-    warm, players, worker, submit_batch, query, size
+    warm, players, worker, submit_batch, query, monkeypatch, size
 ) -> None:
     """The lock with a look at the oldest row, then the batch and its commit; and twice one to see that none is left."""
+    monkeypatch.setattr(drain, "OLD_SECONDS", 60.0)  # a row that waited for a second is taken up more warily
     people = players(min(size, 20))
     submit_batch([server_update(people[n % len(people)], "boss_defeated") for n in range(size)])
     asked = round_trips(worker._connection, lambda: worker.drain(0))

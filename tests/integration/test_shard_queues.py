@@ -101,7 +101,7 @@ def test_each_worker_applies_its_shards_and_when_one_is_gone_the_other_stands_in
     """I7: a queue that nobody takes delays updates by a second or two, and loses none."""
     stores, environment = sharded
     settings = Settings.from_env(environment)
-    people = register(stores, 16)
+    people = register(stores, 50)  # by chance none in a shard: once in half a million runs
     assert {shard_of(each.user_id, SHARDS) for each in people} == set(range(SHARDS))
     wakeup, sender = Wakeup(settings, stores.redis), Sender(settings.broker_url, SHARDS)
     for name in SHARES:
