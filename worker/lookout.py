@@ -27,6 +27,8 @@ REST_SECONDS: Final = 0.05
 #: After so long without a round, somebody else may have the shard: longer than a round.
 CLAIM_MS: Final = 5_000
 
+_AWAY: Final = (redis.RedisError, psycopg.Error, SQLAlchemyError)
+
 log = structlog.get_logger(__name__)
 
 
@@ -91,5 +93,6 @@ class Lookout:
         while not self._stopping.wait(LOOK_SECONDS if self._shard is None else REST_SECONDS):
             try:
                 self.look()
-            except (redis.RedisError, psycopg.Error, SQLAlchemyError) as error:
-                log.warning("the inbox cannot be looked at", **{"event.action": "stand-in"}, error=error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, there must be another look
+                level = log.warning if isinstance(error, _AWAY) else log.error
+                level("the inbox cannot be looked at", **{"event.action": "stand-in"}, error=error)
