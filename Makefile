@@ -84,7 +84,7 @@ demo: $(VENV)/installed ## let players play on the running stack (ARGS='--help' 
 production: $(VENV)/installed ## start the whole deployment here, without containers (PORT=8700); Ctrl-C stops it
 	@exec $(BIN)/python -m deploy.production
 
-production-drill: $(VENV)/installed-dev ## lose one of everything in the running deployment, twenty minutes (ARGS='--list' tells more)
+production-drill: $(VENV)/installed-dev ## lose one of everything in the running deployment, a quarter of an hour (ARGS='--list' tells more)
 	@exec $(BIN)/python -m tests.drill $(ARGS)
 
 reload: $(VENV)/installed ## put new processes in the place of the running stack's, one after the other, refusing nobody

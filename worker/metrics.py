@@ -31,7 +31,7 @@ ACCEPTED_TO_APPLIED = Histogram(
 ACCEPTED_TO_PUBLISHED = Histogram(
     "scoreboard_accepted_to_published_seconds", "From the inbox row to the event in Redis.", buckets=LATENCY_BUCKETS
 )
-SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper had to do.", ["what"])
+SWEPT = Counter("scoreboard_sweeps_total", "What the sweeper and the lookouts had to do.", ["what"])
 # Moments are those of the last process that did it, so they stay when it ends.
 SWEPT_AT = Gauge(
     "scoreboard_swept_timestamp_seconds", "When the sweeper last looked (Unix time).", multiprocess_mode="max"

@@ -167,7 +167,7 @@ def test_builds_from_a_replica_that_lags_under_load_lose_nothing_and_never_go_ba
             thread.join()
         asynchronous.delay_replay(milliseconds=0)
     assert faults == []
-    assert True in asked
+    assert any(asked)  # the replica answered some of the builds
     assert None not in builds
     with stores.engine.connect() as connection:
         known = {s.user_id: s.score for chunk in standings.of_board(connection, "global", 1, 100) for s in chunk}
